@@ -1,0 +1,1 @@
+#include "core/formats/tensor_type.h"
