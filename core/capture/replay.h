@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <stop_token>
+
+#include "base/buffer.h"
+#include "base/thread_pool.h"
+#include "core/capture/capture_view.h"
+
+namespace headlight::capture {
+
+/// Which head of which record. `layer` is an index into the recorded layers.
+struct HeadRef {
+  std::int64_t record = 0;
+  int layer = 0, head = 0;
+};
+
+struct TileRange {
+  std::int64_t row_begin = 0, row_end = 0, col_begin = 0, col_end = 0;  ///< half-open
+};
+
+/// Exact attention of a tile, from the capture alone:
+///
+///     A[i,j] = exp(scale * <q_i, k_j> (+ soft cap) - lse_i)   for visible (i, j), 0 elsewhere
+///
+/// Promise for f32 captures: absolute error <= 1e-5 + 2^-21 max|s| of the row against float64.
+/// @param out  [rows][cols] row-major
+/// @error invalid_argument  level summary, head or rows not recorded, range outside the capture
+void replay_tile(const CaptureView& view, const HeadRef& head, const TileRange& tile, ThreadPool& pool,
+                 std::span<float> out, std::stop_token stop = {});
+
+/// Pooled tile: max or mean over `pool_rows` x `pool_cols` cells, computed row block by row block in O(block) memory.
+enum class Pooling { max, mean };
+Buffer<float> replay_pooled(const CaptureView& view, const HeadRef& head, const TileRange& tile, std::int64_t pool_rows,
+                            std::int64_t pool_cols, Pooling pooling, ThreadPool& pool, std::stop_token stop = {});
+
+/// Every row and column statistic of a head recomputed from q, k in float64 (nothing but q, k and the layer's parameters is
+/// used, not even lse). The oracle of `verify`.
+struct HeadOracle {
+  std::vector<double> lse, entropy, pmax, first, sink, local, dist1, dist2, off0, off1, null_mass, received, received_tail;
+  std::vector<std::int64_t> jmax;
+  std::vector<double> score_absmax;  ///< max |s| of each row, for the tolerance
+};
+HeadOracle recompute_head(const CaptureView& view, const HeadRef& head, std::int64_t row_begin, std::int64_t row_end,
+                          ThreadPool& pool, std::stop_token stop = {});
+
+}  // namespace headlight::capture
