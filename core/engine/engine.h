@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/dtype.h"
+#include "base/thread_pool.h"
+#include "core/capture/capture_sink.h"
+#include "core/formats/model_file.h"
+
+namespace headlight::engine {
+
+enum class ActivationQuant { none, q8 };
+
+struct EngineOptions {
+  int threads = 0;                    ///< 0 = all this process may use
+  DType kv_dtype = DType::f32;        ///< f32 or bf16
+  ActivationQuant act_quant = ActivationQuant::none;
+  bool gemma_scale_in_weight_dtype = false;  ///< round sqrt(hidden_size) to bf16 as bf16 checkpoints do
+};
+
+/// Where a run stands; called from the run's thread at most once per layer or decoded token.
+struct Progress {
+  std::string_view phase;             ///< "prefill", "decode", "record"
+  std::int64_t done = 0, total = 0;   ///< layers, tokens or records
+  std::int64_t tokens_done = 0;       ///< prompt and generated tokens so far (for the rate)
+};
+using ProgressCallback = std::function<void(const Progress&)>;
+
+/// Greedy when temperature is 0; otherwise temperature, then top-k, then top-p, drawn with a counter-based generator
+/// keyed by (seed, record, step): independent of threads and batch order. Ties go to the smaller id.
+struct SamplingOptions {
+  float temperature = 0.0f;
+  int top_k = 0;        ///< 0 = off
+  float top_p = 1.0f;   ///< 1 = off
+  std::int64_t seed = 0;
+};
+
+struct GeneratedToken {
+  std::int32_t id = 0;
+  float logprob = 0.0f;  ///< natural log, under the unmodified distribution
+  float entropy = 0.0f;  ///< nats of that distribution
+};
+
+/// A model ready to run on the CPU. Weights stay in the file's form (mapped); everything else is per Session.
+/// Immutable after construction; sessions of one engine share its thread pool and must not run at the same time.
+class Engine {
+ public:
+  /// @error bad_format (missing tensor, wrong shape), unsupported, out_of_memory
+  Engine(formats::ModelFile model, const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const formats::ModelFile& model() const;
+  const formats::ModelSpec& spec() const { return model().spec; }
+  const EngineOptions& options() const;
+  ThreadPool& pool() const;
+
+  /// Facts for the header of a capture (without file hashes: those cost a read of the file).
+  capture::ModelInfo model_info() const;
+  /// Layer l's attention parameters (scale, soft cap, window, learned sinks).
+  capture::LayerParameters layer_parameters(int layer) const;
+
+  struct Impl;
+  Impl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A KV cache and the position in it. Grows as needed up to the model's context.
+class Session {
+ public:
+  explicit Session(Engine& engine);
+  ~Session();
+
+  /// Runs the tokens after what is already in the cache. Fills logits of the last token, or of all given tokens.
+  /// @param logits  [V] or [ids.size()][V]; empty = not computed
+  /// @error invalid_argument (id outside the vocabulary), prompt_too_long (with both numbers), cancelled,
+  ///        failed (NaN or Inf appeared: layer, token, tensor, count)
+  void forward(std::span<const std::int32_t> ids, std::span<float> logits, const ProgressCallback& progress = {},
+               std::stop_token stop = {});
+
+  std::int64_t position() const;
+  void reset();
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Generates up to `max_new_tokens` after the prompt; stops after an end-of-sequence id (which is returned too).
+/// @param on_token  called for each new token; may be empty
+std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_t> prompt, std::int64_t max_new_tokens,
+                                     const SamplingOptions& sampling, std::uint64_t record = 0,
+                                     const std::function<void(const GeneratedToken&)>& on_token = {},
+                                     std::stop_token stop = {});
+
+/// One input of a capture.
+struct CaptureInput {
+  capture::RecordHeader header;   ///< tokens, text, segments; `layers`, num_rows and num_prompt_tokens are filled here
+  std::int64_t generate = 0;      ///< new tokens to generate after the prompt
+};
+
+/// Runs inputs and streams everything the plan asks for into the sink, layer by layer: whole-prompt prefill, then decode
+/// rows stitched below. Stopping after complete layers or rows leaves a partial but valid capture: end_record and
+/// finish(false) are called, then Error{cancelled} is thrown. A failing record of a corpus is skipped and counted.
+/// @return number of records that failed
+std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
+                         const SamplingOptions& sampling, capture::CaptureSink& sink,
+                         const ProgressCallback& progress = {}, std::stop_token stop = {});
+
+/// Host memory a run will need, per part: weights touched, rewritten weights, KV cache, activations, statistics.
+struct MemoryEstimate {
+  std::int64_t weights = 0, kv_cache = 0, activations = 0, statistics = 0;
+  std::int64_t total() const { return weights + kv_cache + activations + statistics; }
+};
+MemoryEstimate estimate_memory(const formats::ModelSpec& spec, std::uint64_t weight_bytes, const EngineOptions& options,
+                               std::int64_t num_rows, const capture::CapturePlan* plan);
+
+}  // namespace headlight::engine
