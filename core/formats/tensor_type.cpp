@@ -1,1 +1,0 @@
-#include "core/formats/tensor_type.h"
