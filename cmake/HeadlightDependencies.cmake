@@ -13,6 +13,13 @@ pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET nettle)
 pkg_check_modules(DEFLATE REQUIRED IMPORTED_TARGET libdeflate)
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
 
+# oneDNN for f32 matrix products. Its own CMake package asks for OpenCL headers that sgemm does not need.
+find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.h REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(headlight_dnnl INTERFACE)
+target_include_directories(headlight_dnnl SYSTEM INTERFACE ${DNNL_INCLUDE_DIR})
+target_link_libraries(headlight_dnnl INTERFACE ${DNNL_LIBRARY} gomp)
+
 # Debian's spdlog links the system fmt; SPDLOG_FMT_EXTERNAL comes with the target.
 add_library(headlight_hdf5 INTERFACE)
 target_include_directories(headlight_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})

@@ -7,7 +7,8 @@
 
 namespace headlight::kernels {
 
-/// y = w * x / sqrt(mean(x^2) + eps), sums in f32 with 8+ partial sums, eps inside the root. x, y [n][d]; in place allowed.
+/// y = w * x / sqrt(mean(x^2) + eps), sums in f32 with 8+ partial sums, eps inside the root. x, y [n][d]; in place
+/// allowed.
 /// @see Root Mean Square Layer Normalization
 void rms_norm(ThreadPool& pool, const float* x, float* y, std::int64_t n, std::int64_t d, const float* weight_d,
               float eps);

@@ -22,9 +22,9 @@ struct LinearWorkspace {
   Buffer<float> panels;
 };
 
-/// y[i, o] = sum_k x[i, k] W[o, k] + bias[o], f32 accumulation; the weights stay quantised, a panel of rows at a time is
-/// dequantised. One row of x: fused dequantise-and-dot; several: GEMM on dequantised panels.
-/// The same bits for any thread count.
+/// y[i, o] = sum_k x[i, k] W[o, k] + bias[o], f32 accumulation; the weights stay quantised, a panel of rows at a time
+/// is dequantised. One row of x: fused dequantise-and-dot; several: GEMM on dequantised panels. The same bits for any
+/// thread count.
 ///
 /// @param x [n][x_stride], y [n][y_stride]; bias [rows] or nullptr
 void linear(ThreadPool& pool, LinearWorkspace& workspace, const MatrixView& w, const float* x, std::int64_t n,

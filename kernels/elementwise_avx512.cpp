@@ -1,0 +1,17 @@
+#include "kernels/elementwise_tiers.h"
+
+namespace headlight::kernels {
+namespace {
+constexpr int kLanes = 16;
+}
+}  // namespace headlight::kernels
+
+#include "kernels/elementwise_loops.inl"
+
+namespace headlight::kernels {
+
+const ElementwiseLoops& elementwise_loops_avx512() {
+  return kLoops;
+}
+
+}  // namespace headlight::kernels
