@@ -6,7 +6,6 @@
 #include <new>
 #include <span>
 
-
 namespace headlight {
 
 /// Uninitialised, 64-byte aligned storage for numbers; move-only. Length is fixed at construction.

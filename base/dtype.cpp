@@ -2,13 +2,18 @@
 
 namespace headlight {
 
-std::size_t size_of(DType type) { return type == DType::f32 ? 4 : 2; }
+std::size_t size_of(DType type) {
+  return type == DType::f32 ? 4 : 2;
+}
 
 std::string_view to_string(DType type) {
   switch (type) {
-    case DType::f32: return "f32";
-    case DType::f16: return "f16";
-    case DType::bf16: return "bf16";
+    case DType::f32:
+      return "f32";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
   }
   return "f32";
 }

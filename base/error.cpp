@@ -16,24 +16,42 @@ std::string compose(const std::string& message, const ErrorContext& context) {
 
 std::string_view to_string(Errc code) {
   switch (code) {
-    case Errc::failed: return "failed";
-    case Errc::internal: return "internal";
-    case Errc::busy: return "busy";
-    case Errc::invalid_argument: return "invalid_argument";
-    case Errc::output_exists: return "output_exists";
-    case Errc::prompt_too_long: return "prompt_too_long";
-    case Errc::not_found: return "not_found";
-    case Errc::unreadable: return "unreadable";
-    case Errc::changed: return "changed";
-    case Errc::bad_format: return "bad_format";
-    case Errc::bad_version: return "bad_version";
-    case Errc::damaged: return "damaged";
-    case Errc::unsupported: return "unsupported";
-    case Errc::out_of_memory: return "out_of_memory";
-    case Errc::io: return "io";
-    case Errc::check_failed: return "check_failed";
-    case Errc::partial: return "partial";
-    case Errc::cancelled: return "cancelled";
+    case Errc::failed:
+      return "failed";
+    case Errc::internal:
+      return "internal";
+    case Errc::busy:
+      return "busy";
+    case Errc::invalid_argument:
+      return "invalid_argument";
+    case Errc::output_exists:
+      return "output_exists";
+    case Errc::prompt_too_long:
+      return "prompt_too_long";
+    case Errc::not_found:
+      return "not_found";
+    case Errc::unreadable:
+      return "unreadable";
+    case Errc::changed:
+      return "changed";
+    case Errc::bad_format:
+      return "bad_format";
+    case Errc::bad_version:
+      return "bad_version";
+    case Errc::damaged:
+      return "damaged";
+    case Errc::unsupported:
+      return "unsupported";
+    case Errc::out_of_memory:
+      return "out_of_memory";
+    case Errc::io:
+      return "io";
+    case Errc::check_failed:
+      return "check_failed";
+    case Errc::partial:
+      return "partial";
+    case Errc::cancelled:
+      return "cancelled";
   }
   return "internal";
 }
@@ -42,22 +60,31 @@ int exit_code(Errc code) {
   switch (code) {
     case Errc::failed:
     case Errc::internal:
-    case Errc::busy: return 1;
+    case Errc::busy:
+      return 1;
     case Errc::invalid_argument:
     case Errc::output_exists:
-    case Errc::prompt_too_long: return 2;
+    case Errc::prompt_too_long:
+      return 2;
     case Errc::not_found:
     case Errc::unreadable:
-    case Errc::changed: return 3;
+    case Errc::changed:
+      return 3;
     case Errc::bad_format:
     case Errc::bad_version:
-    case Errc::damaged: return 4;
-    case Errc::unsupported: return 5;
+    case Errc::damaged:
+      return 4;
+    case Errc::unsupported:
+      return 5;
     case Errc::out_of_memory:
-    case Errc::io: return 6;
-    case Errc::check_failed: return 7;
-    case Errc::partial: return 8;
-    case Errc::cancelled: return 130;
+    case Errc::io:
+      return 6;
+    case Errc::check_failed:
+      return 7;
+    case Errc::partial:
+      return 8;
+    case Errc::cancelled:
+      return 130;
   }
   return 1;
 }

@@ -1,11 +1,5 @@
 #include "base/file.h"
 
-#include <fcntl.h>
-#include <nettle/sha2.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -15,12 +9,20 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
+#include <nettle/sha2.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/error.h"
 
 namespace headlight {
 namespace {
 
-std::string system_message(int errno_value) { return std::system_category().message(errno_value); }
+std::string system_message(int errno_value) {
+  return std::system_category().message(errno_value);
+}
 
 [[noreturn]] void throw_open_error(int errno_value, const std::filesystem::path& path) {
   const Errc code = errno_value == ENOENT || errno_value == ENOTDIR ? Errc::not_found : Errc::unreadable;
@@ -111,7 +113,8 @@ void InputFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
 void InputFile::check_unchanged() const {
   struct stat st {};
   if (::stat(path_.c_str(), &st) != 0 || stamp_of(st) != stamp_)
-    throw Error(Errc::changed, "changed during the run", {.file = path_.string(), .field = {}, .offset = {}, .hint = {}});
+    throw Error(Errc::changed, "changed during the run",
+                {.file = path_.string(), .field = {}, .offset = {}, .hint = {}});
 }
 
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t limit) {
@@ -119,9 +122,10 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t limi
   std::string text;
   const auto check_size = [&](std::uint64_t size) {
     if (size > limit)
-      throw Error(Errc::bad_format,
-                  "is larger than the limit of " + std::to_string(limit) + " bytes (found " + std::to_string(size) + ")",
-                  {.file = path.string(), .field = {}, .offset = {}, .hint = {}});
+      throw Error(
+          Errc::bad_format,
+          "is larger than the limit of " + std::to_string(limit) + " bytes (found " + std::to_string(size) + ")",
+          {.file = path.string(), .field = {}, .offset = {}, .hint = {}});
   };
   if (!from_stdin) {
     const InputFile file(path);
@@ -182,7 +186,8 @@ void check_output_path(const std::filesystem::path& path, bool overwrite) {
     throw Error(Errc::invalid_argument, "output is a folder, expected a file name",
                 {.file = path.string(), .field = {}, .offset = {}, .hint = {}});
   if (!overwrite && std::filesystem::exists(path, ignored))
-    throw Error(Errc::output_exists, "exists already", {.file = path.string(), .field = {}, .offset = {}, .hint = "use --force to overwrite"});
+    throw Error(Errc::output_exists, "exists already",
+                {.file = path.string(), .field = {}, .offset = {}, .hint = "use --force to overwrite"});
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   if (::access(folder.c_str(), W_OK | X_OK) != 0) throw_io_error(errno, path, "creating the output file");
 }
@@ -217,16 +222,20 @@ void OutputFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+void OutputFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 void OutputFile::commit() {
   if (::fsync(fd_) != 0) throw_io_error(errno, path_, "writing to disk");
   if (::close(std::exchange(fd_, -1)) != 0) throw_io_error(errno, path_, "closing");
-  const int failed = overwrite_ ? ::rename(temporary_.c_str(), path_.c_str()) : ::link(temporary_.c_str(), path_.c_str());
+  const int failed =
+      overwrite_ ? ::rename(temporary_.c_str(), path_.c_str()) : ::link(temporary_.c_str(), path_.c_str());
   const int error = errno;
   if (!overwrite_ || failed != 0) ::unlink(temporary_.c_str());
   if (failed != 0 && error == EEXIST)
-    throw Error(Errc::output_exists, "exists already", {.file = path_.string(), .field = {}, .offset = {}, .hint = "use --force to overwrite"});
+    throw Error(Errc::output_exists, "exists already",
+                {.file = path_.string(), .field = {}, .offset = {}, .hint = "use --force to overwrite"});
   if (failed != 0) throw_io_error(error, path_, "renaming the finished file");
   sync_folder_of(path_);
 }
@@ -238,7 +247,9 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   return finish(context);
 }
 
-std::string sha256_hex(std::string_view text) { return sha256_hex(std::as_bytes(std::span(text.data(), text.size()))); }
+std::string sha256_hex(std::string_view text) {
+  return sha256_hex(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 std::string sha256_of_file(const std::filesystem::path& path) {
   const InputFile file(path);

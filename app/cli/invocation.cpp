@@ -1,0 +1,45 @@
+#include "app/cli/invocation.h"
+
+#include <cstdio>
+
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace headlight::cli {
+
+void Invocation::warn(const std::string& text) {
+  warnings.push_back(text);
+  if (!quiet) log_warning(text);
+}
+
+std::string_view version() {
+  return HEADLIGHT_VERSION;
+}
+
+void print_text(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error(Errc::io, "standard output cannot be written");
+}
+
+void print_json(const Invocation& invocation, const std::vector<std::string>& inputs, Json result) {
+  Json document;
+  document["schema"] = "headlight." + invocation.verb + "/1";
+  document["tool"] = {{"name", "headlight"}, {"version", version()}};
+  document["inputs"] = inputs;
+  document["result"] = std::move(result);
+  document["warnings"] = invocation.warnings;
+  print_text(dump_json(document) + "\n");
+}
+
+const std::vector<Verb>& verbs() {
+  static const std::vector<Verb> all = {
+      info_verb(),   tokenize_verb(), generate_verb(),   logits_verb(),  capture_verb(), map_verb(),
+      stats_verb(),  verify_verb(),   recover_verb(),    merge_verb(),   compare_verb(), models_verb(),
+      doctor_verb(), bench_verb(),    completion_verb(), version_verb(),
+  };
+  return all;
+}
+
+}  // namespace headlight::cli

@@ -1,0 +1,391 @@
+#include "app/cli/model_input.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "app/cli/ranges.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "core/formats/chat_template.h"
+
+namespace headlight::cli {
+namespace {
+
+constexpr std::uint64_t kMaxPromptBytes = 64u << 20;
+constexpr std::int64_t kMaxTokens = std::int64_t{1} << 22;
+
+[[noreturn]] void refuse(const std::string& option, const std::string& message, const std::string& hint = {}) {
+  throw Error(Errc::invalid_argument, message, {.file = {}, .field = option, .offset = {}, .hint = hint});
+}
+
+/// Character offset of every byte offset asked for in ascending order.
+class CharacterCounter {
+ public:
+  explicit CharacterCounter(std::string_view text) : text_(text) {}
+  std::int64_t at(std::int64_t byte) {
+    for (; byte_ < byte; ++byte_)
+      if ((static_cast<unsigned char>(text_[static_cast<std::size_t>(byte_)]) & 0xC0) != 0x80) ++characters_;
+    return characters_;
+  }
+
+ private:
+  std::string_view text_;
+  std::int64_t byte_ = 0, characters_ = 0;
+};
+
+capture::TokenInfo to_token_info(const formats::Tokenizer* tokenizer, const formats::Token& token) {
+  capture::TokenInfo info;
+  info.id = token.id;
+  info.byte_begin = token.byte_begin;
+  info.byte_end = token.byte_end;
+  info.char_begin = token.char_begin;
+  info.char_end = token.char_end;
+  info.kind = static_cast<std::uint8_t>(token.kind);
+  if (tokenizer != nullptr) info.piece = tokenizer->piece(token.id);
+  return info;
+}
+
+const formats::Tokenizer& tokenizer_of(const formats::ModelFile& model) {
+  if (!model.tokenizer)
+    throw Error(Errc::unsupported, "the model has no tokenizer",
+                {.file = model.files.empty() ? "" : model.files[0].string(),
+                 .field = {},
+                 .offset = {},
+                 .hint = "give token ids with --token-ids"});
+  return *model.tokenizer;
+}
+
+capture::RecordHeader from_encoding(Invocation& invocation, const formats::ModelFile& model, std::string text,
+                                    const formats::EncodeOptions& encode) {
+  const formats::Tokenizer& tokenizer = tokenizer_of(model);
+  const formats::Encoding encoding = tokenizer.encode(text, encode);
+  if (encoding.num_invalid_sequences > 0)
+    invocation.warn(
+        fmt::format("the text holds {} ill-formed UTF-8 sequences, read as U+FFFD", encoding.num_invalid_sequences));
+  if (encoding.num_dropped_bytes > 0)
+    invocation.warn(
+        fmt::format("{} bytes have no token in the vocabulary and were dropped", encoding.num_dropped_bytes));
+  capture::RecordHeader record;
+  record.text = std::move(text);
+  for (const auto& token : encoding.tokens) record.tokens.push_back(to_token_info(&tokenizer, token));
+  return record;
+}
+
+capture::RecordHeader from_text(Invocation& invocation, const formats::ModelFile& model, std::string text,
+                                const PromptOptions& options) {
+  formats::EncodeOptions encode;
+  encode.parse_special = !options.no_special;
+  return from_encoding(invocation, model, std::move(text), encode);
+}
+
+/// Token ranges of the messages, from the byte ranges that their contents take in the rendered prompt.
+void add_segments(capture::RecordHeader& record, const formats::RenderedChat& chat,
+                  const std::vector<formats::ChatMessage>& messages) {
+  for (const auto& span : chat.spans) {
+    if (span.message < 0) continue;
+    capture::Segment segment{messages[static_cast<std::size_t>(span.message)].role, -1, -1};
+    for (std::size_t i = 0; i < record.tokens.size(); ++i) {
+      auto& token = record.tokens[i];
+      if (token.byte_begin < static_cast<std::int64_t>(span.begin) ||
+          token.byte_end > static_cast<std::int64_t>(span.end) || token.byte_end <= token.byte_begin)
+        continue;
+      if (segment.begin < 0) segment.begin = static_cast<std::int64_t>(i);
+      segment.end = static_cast<std::int64_t>(i) + 1;
+      token.segment = static_cast<std::int16_t>(record.segments.size());
+    }
+    if (segment.begin >= 0) record.segments.push_back(segment);
+  }
+}
+
+capture::RecordHeader from_messages(Invocation& invocation, const formats::ModelFile& model, const Json& json,
+                                    const PromptOptions& options) {
+  const Json* list = json.is_array() ? &json : json_find(json, "messages");
+  if (list == nullptr || !list->is_array() || list->empty())
+    throw Error(Errc::bad_format, "expected a list of {role, content}",
+                {.file = {}, .field = "messages", .offset = {}, .hint = {}});
+  std::vector<formats::ChatMessage> messages;
+  for (const Json& entry : *list)
+    messages.push_back({json_string(entry, "role", "messages"), json_string(entry, "content", "messages")});
+  const bool add_prompt = json.is_array() || json_bool_or(json, "add_generation_prompt", true);
+  const formats::Tokenizer& tokenizer = tokenizer_of(model);
+  const auto bos = tokenizer.bos_id();
+  const auto chat = formats::render_chat(model.chat_template, messages, add_prompt, bos ? tokenizer.piece(*bos) : "");
+  formats::EncodeOptions encode;
+  encode.add_special = !(bos && chat.text.starts_with(tokenizer.piece(*bos)));
+  encode.parse_special = !options.no_special;
+  for (const auto& span : chat.spans)
+    if (span.message >= 0) encode.literal.emplace_back(span.begin, span.end);
+  auto record = from_encoding(invocation, model, chat.text, encode);
+  add_segments(record, chat, messages);
+  return record;
+}
+
+capture::RecordHeader from_ids(const formats::ModelFile& model, const std::vector<std::int64_t>& ids,
+                               const std::string& where) {
+  capture::RecordHeader record;
+  for (const std::int64_t id : ids) {
+    if (id < 0 || id >= model.spec.vocab_size)
+      refuse(where, fmt::format("expected ids within 0-{}, found {}", model.spec.vocab_size - 1, id));
+    formats::Token token;
+    token.id = static_cast<std::int32_t>(id);
+    const bool known = model.tokenizer && id < model.tokenizer->vocab_size();
+    if (known && model.tokenizer->is_special(token.id)) token.kind = formats::TokenKind::special;
+    record.tokens.push_back(to_token_info(known ? model.tokenizer.get() : nullptr, token));
+    auto& info = record.tokens.back();
+    info.byte_begin = static_cast<std::int64_t>(record.text.size());
+    record.text += info.piece;
+    info.byte_end = static_cast<std::int64_t>(record.text.size());
+  }
+  CharacterCounter count(record.text);
+  for (auto& token : record.tokens) {
+    token.char_begin = count.at(token.byte_begin);
+    token.char_end = count.at(token.byte_end);
+  }
+  return record;
+}
+
+std::vector<std::int64_t> ids_from_json(const Json& json, const std::string& where) {
+  if (!json.is_array())
+    throw Error(Errc::bad_format, "expected a list of token ids",
+                {.file = {}, .field = where, .offset = {}, .hint = {}});
+  std::vector<std::int64_t> ids;
+  for (const Json& entry : json) {
+    if (!entry.is_number_integer())
+      throw Error(Errc::bad_format, "expected an integer token id",
+                  {.file = {}, .field = where, .offset = {}, .hint = {}});
+    ids.push_back(entry.get<std::int64_t>());
+  }
+  return ids;
+}
+
+capture::RecordHeader from_corpus_line(Invocation& invocation, const formats::ModelFile& model, const Json& json,
+                                       const PromptOptions& options) {
+  const int sources = (json_find(json, "text") != nullptr) + (json_find(json, "messages") != nullptr) +
+                      (json_find(json, "token_ids") != nullptr);
+  if (sources != 1)
+    throw Error(Errc::bad_format, fmt::format("expected exactly one of text, messages, token_ids; found {}", sources));
+  if (const Json* ids = json_find(json, "token_ids"))
+    return from_ids(model, ids_from_json(*ids, "token_ids"), "token_ids");
+  if (json_find(json, "messages") != nullptr) return from_messages(invocation, model, json, options);
+  return from_text(invocation, model, json_string(json, "text"), options);
+}
+
+std::vector<capture::RecordHeader> from_corpus(Invocation& invocation, const formats::ModelFile& model,
+                                               const PromptOptions& options) {
+  const std::string text = read_text_file(options.corpus, std::uint64_t{1} << 32);
+  const bool json_lines = options.corpus.ends_with(".jsonl");
+  std::vector<capture::RecordHeader> records;
+  std::int64_t number = 0;
+  for (std::size_t begin = 0; begin < text.size(); ++number) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.find_first_not_of(" \t") == std::string::npos) continue;
+    try {
+      capture::RecordHeader record;
+      if (json_lines) {
+        const Json json = parse_json(line, {.max_bytes = 16u << 20, .max_depth = 64});
+        record = from_corpus_line(invocation, model, json, options);
+        record.record_id = json_string_or(json, "id", fmt::format("{}", number));
+        record.label = json_integer_or(json, "label", -1);
+      } else {
+        record = from_text(invocation, model, line, options);
+        record.record_id = fmt::format("{}", number);
+      }
+      record.source_line = number;
+      records.push_back(std::move(record));
+    } catch (const Error& error) {
+      throw Error(error.code(), error.what(),
+                  {.file = options.corpus, .field = fmt::format("line {}", number + 1), .offset = {}, .hint = {}});
+    }
+  }
+  return records;
+}
+
+std::vector<capture::RecordHeader> read_sources(Invocation& invocation, const formats::ModelFile& model,
+                                                const PromptOptions& options) {
+  const int given = !options.prompt.empty() + !options.prompt_file.empty() + !options.chat_file.empty() +
+                    !options.token_ids.empty() + !options.corpus.empty();
+  if (!options.image.empty() || !options.pixel_values.empty())
+    throw Error(Errc::unsupported, "images are not in this version",
+                {.file = {}, .field = "--image", .offset = {}, .hint = {}});
+  if (given != 1)
+    refuse("--prompt",
+           given == 0 ? "nothing to evaluate: a prompt is missing" : "several prompts are given, expected one",
+           "give one of --prompt, --prompt-file, --chat-file, --token-ids, --corpus");
+  if (!options.corpus.empty()) return from_corpus(invocation, model, options);
+  if (!options.prompt.empty()) return {from_text(invocation, model, options.prompt, options)};
+  if (!options.prompt_file.empty())
+    return {from_text(invocation, model, read_text_file(options.prompt_file, kMaxPromptBytes), options)};
+  if (!options.chat_file.empty()) {
+    try {
+      return {from_messages(invocation, model, load_json(options.chat_file), options)};
+    } catch (const Error& error) {
+      throw error.in_file(options.chat_file);
+    }
+  }
+  if (options.token_ids.ends_with(".json"))
+    return {from_ids(model,
+                     ids_from_json(load_json(options.token_ids, {.max_bytes = 64u << 20, .max_depth = 4}), "token ids"),
+                     options.token_ids)};
+  return {from_ids(model, parse_integers("--token-ids", options.token_ids), "--token-ids")};
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& app, ModelOptions& options, bool required) {
+  app.add_option("MODEL", options.model, "GGUF file, safetensors file or folder, or a registry name")
+      ->required(required);
+  const char* group = "Model";
+  app.add_option("--device", options.device, "auto, cpu or cuda[:i]")
+      ->type_name("DEVICE")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--threads", options.threads, "CPU threads; 0 = all")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--dtype", options.dtype, "Arithmetic of activations")
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--kv-dtype", options.kv_dtype, "Stored keys and values")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--act-quant", options.act_quant, "Quantise activations (faster, moves attention)")
+      ->check(CLI::IsMember({"none", "q8"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--sliding-window", options.sliding_window, "Override the sliding window of the file; 0 = none")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30))
+      ->type_name("W")
+      ->group(group);
+  app.add_option("--pre", options.pre_tokenizer, "Override the name of the pre-tokenizer")
+      ->type_name("NAME")
+      ->group(group);
+  app.add_option("--gemma-embed-scale", options.gemma_embed_scale, "Round sqrt(hidden_size) as the weights are")
+      ->check(CLI::IsMember({"f32", "weight"}))
+      ->capture_default_str()
+      ->group(group);
+  app.add_flag("--no-mmap", options.no_mmap, "Read the weights instead of mapping the file")->group(group);
+  app.add_flag("--allow-nonfinite", options.allow_nonfinite, "Accept NaN and Inf in norm weights")->group(group);
+  app.add_option("--intervention", options.interventions, "Intervention file (not in this version)")
+      ->type_name("FILE")
+      ->group(group);
+}
+
+void add_prompt_options(CLI::App& app, PromptOptions& options, bool with_corpus) {
+  const char* group = "Prompt";
+  app.add_option("-p,--prompt", options.prompt, "Raw text")->type_name("TEXT")->group(group);
+  app.add_option("-f,--prompt-file", options.prompt_file, "Raw text from a file; - is stdin")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--chat-file", options.chat_file, "JSON messages, rendered by the model's template")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--token-ids", options.token_ids, "Ids \"1,2,3\" or a JSON file; adds nothing")
+      ->type_name("IDS")
+      ->group(group);
+  if (with_corpus)
+    app.add_option("--corpus", options.corpus, "One prompt per line: .jsonl or .txt")->type_name("FILE")->group(group);
+  app.add_option("--image", options.image, "Image (not in this version)")->type_name("FILE")->group(group);
+  app.add_option("--pixel-values", options.pixel_values, "Pixels (not in this version)")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_option("--max-tokens", options.max_tokens, "Keep the first N prompt tokens")
+      ->check(CLI::Range(std::int64_t{1}, kMaxTokens))
+      ->type_name("N")
+      ->group(group);
+  app.add_flag("--no-special", options.no_special, "Read control tokens in the text as text")->group(group);
+}
+
+void add_sampling_options(CLI::App& app, engine::SamplingOptions& options) {
+  const char* group = "Sampling";
+  app.add_option("--seed", options.seed, "Seed of the sampler")->type_name("N")->capture_default_str()->group(group);
+  app.add_option("--temperature", options.temperature, "0 = greedy")
+      ->check(CLI::Range(0.0, 100.0))
+      ->type_name("T")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--top-k", options.top_k, "Sample from the K likeliest; 0 = off")
+      ->check(CLI::Range(0, 1 << 20))
+      ->type_name("K")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--top-p", options.top_p, "Sample from the smallest set with mass P")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("P")
+      ->capture_default_str()
+      ->group(group);
+}
+
+engine::EngineOptions engine_options(const ModelOptions& options) {
+  engine::EngineOptions engine;
+  engine.threads = options.threads;
+  engine.kv_dtype = options.kv_dtype == "bf16" ? DType::bf16 : DType::f32;
+  engine.act_quant = options.act_quant == "q8" ? engine::ActivationQuant::q8 : engine::ActivationQuant::none;
+  engine.gemma_scale_in_weight_dtype = options.gemma_embed_scale == "weight";
+  return engine;
+}
+
+formats::ModelFile open_model_file(Invocation& invocation, const ModelOptions& options, bool load_weights) {
+  if (!options.interventions.empty())
+    throw Error(Errc::unsupported, "interventions are not in this version",
+                {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
+  if (options.device.starts_with("cuda"))
+    throw Error(Errc::unsupported, "this build has no CUDA support",
+                {.file = {}, .field = "--device", .offset = {}, .hint = "use --device cpu"});
+  if (options.device != "auto" && options.device != "cpu")
+    refuse("--device", fmt::format("expected auto, cpu or cuda[:i], found '{}'", options.device));
+  if (options.dtype != "auto" && options.dtype != "f32")
+    throw Error(Errc::unsupported, fmt::format("{} arithmetic is not available on the CPU", options.dtype),
+                {.file = {}, .field = "--dtype", .offset = {}, .hint = "use --dtype f32"});
+  formats::OpenModelOptions open;
+  open.use_mmap = !options.no_mmap;
+  open.allow_nonfinite = options.allow_nonfinite;
+  open.load_weights = load_weights;
+  open.sliding_window = options.sliding_window;
+  open.pre_tokenizer = options.pre_tokenizer;
+  auto model = formats::open_model(formats::resolve_model(options.model), open);
+  if (options.device == "auto" && load_weights && !invocation.quiet)
+    log_info("device: cpu (this build has no CUDA support)");
+  return model;
+}
+
+std::unique_ptr<engine::Engine> load_engine(Invocation& invocation, const ModelOptions& options) {
+  return std::make_unique<engine::Engine>(open_model_file(invocation, options), engine_options(options));
+}
+
+std::vector<capture::RecordHeader> read_prompts(Invocation& invocation, const formats::ModelFile& model,
+                                                const PromptOptions& options) {
+  auto records = read_sources(invocation, model, options);
+  if (records.empty())
+    throw Error(Errc::bad_format, "holds no prompt", {.file = options.corpus, .field = {}, .offset = {}, .hint = {}});
+  for (auto& record : records) {
+    if (options.max_tokens > 0 && std::ssize(record.tokens) > options.max_tokens)
+      record.tokens.resize(static_cast<std::size_t>(options.max_tokens));
+    if (record.tokens.empty())
+      refuse(options.corpus.empty() ? "--prompt" : options.corpus, "nothing to evaluate: the prompt has no tokens");
+    if (std::ssize(record.tokens) > kMaxTokens)
+      refuse("--prompt", fmt::format("expected at most {} tokens, found {}", kMaxTokens, record.tokens.size()));
+    if (record.record_id.empty()) record.record_id = "0";
+    for (auto& segment : record.segments) segment.end = std::min(segment.end, std::ssize(record.tokens));
+    std::erase_if(record.segments, [](const capture::Segment& s) { return s.begin >= s.end; });
+    record.num_prompt_tokens = std::ssize(record.tokens);
+    const auto bos = model.tokenizer ? model.tokenizer->bos_id() : std::nullopt;
+    record.bos_present = bos && record.tokens.front().id == *bos;
+  }
+  return records;
+}
+
+std::vector<std::int32_t> token_ids_of(const capture::RecordHeader& record) {
+  std::vector<std::int32_t> ids;
+  for (const auto& token : record.tokens) ids.push_back(token.id);
+  return ids;
+}
+
+}  // namespace headlight::cli

@@ -1,0 +1,238 @@
+#include <chrono>
+#include <ctime>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "app/cli/build_info.h"
+#include "app/cli/head_list.h"
+#include "app/cli/model_input.h"
+#include "app/cli/progress.h"
+#include "app/cli/ranges.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "core/capture_hdf5/capture_file.h"
+#include "kernels/cpu_tier.h"
+
+namespace headlight::cli {
+namespace {
+
+struct CaptureOptions {
+  ModelOptions model;
+  PromptOptions prompt;
+  engine::SamplingOptions sampling;
+  std::string output, level, layers, heads, rows, logits = "last", replay_dtype = "f32", max_bytes;
+  std::int64_t generate = 0;
+  bool estimate = false, force = false, hidden = false, no_values = false, no_overview = false, fast_identity = false,
+       reproducible = false;
+};
+
+capture::CapturePlan make_plan(const CaptureOptions& options, const formats::ModelSpec& spec, bool is_corpus,
+                               std::int64_t longest) {
+  capture::CapturePlan plan;
+  const std::string level = !options.level.empty() ? options.level : is_corpus ? "summary" : "replay";
+  plan.level = level == "summary" ? capture::CaptureLevel::summary
+               : level == "maps"  ? capture::CaptureLevel::maps
+                                  : capture::CaptureLevel::replay;
+  plan.layers = parse_index_list("--layers", options.layers, spec.num_layers);
+  plan.heads_lh = select_heads("--heads", options.heads, plan.layers, spec.num_layers, spec.num_heads);
+  if (!options.rows.empty()) std::tie(plan.row_begin, plan.row_end) = parse_slice("--rows", options.rows, longest);
+  plan.replay_dtype = options.replay_dtype == "f16"    ? DType::f16
+                      : options.replay_dtype == "bf16" ? DType::bf16
+                                                       : DType::f32;
+  plan.store_values = !options.no_values;
+  plan.overview = !options.no_overview && !is_corpus;
+  plan.logits = options.logits == "all"    ? capture::LogitsKept::all
+                : options.logits == "none" ? capture::LogitsKept::none
+                                           : capture::LogitsKept::last;
+  plan.hidden_states = options.hidden;
+  return plan;
+}
+
+std::string utc_now() {
+  std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  if (const char* fixed = std::getenv("SOURCE_DATE_EPOCH")) now = static_cast<std::time_t>(std::atoll(fixed));
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+capture::Provenance make_provenance(const Invocation& invocation, const CaptureOptions& options,
+                                    const engine::Engine& engine) {
+  capture::Provenance provenance;
+  provenance.tool_version = version();
+  provenance.git_commit = build_commit();
+  provenance.build_type = build_type();
+  provenance.compiler = build_compiler();
+  provenance.cpu = cpu_name();
+  provenance.cpu_tier = kernels::to_string(kernels::active_cpu_tier());
+  provenance.compute_dtype = "f32";
+  provenance.kv_dtype = options.model.kv_dtype;
+  provenance.activation_quant = options.model.act_quant;
+  provenance.device_name = "cpu";
+  provenance.command_line = invocation.command_line;
+  provenance.started = utc_now();
+  provenance.threads = engine.pool().num_threads();
+  provenance.seed = options.sampling.seed;
+  return provenance;
+}
+
+std::string estimate_text(const engine::MemoryEstimate& memory, const capture::SizeEstimate& disk, std::int64_t total) {
+  return fmt::format(
+      "memory: {} (weights {}, KV cache {}, activations {}, statistics {})\n"
+      "disk:   {} (per record: statistics {}, replay {}, maps {}, overview {}, hidden {}, logits {})\n",
+      human_bytes(memory.total()), human_bytes(memory.weights), human_bytes(memory.kv_cache),
+      human_bytes(memory.activations), human_bytes(memory.statistics), human_bytes(total), human_bytes(disk.statistics),
+      human_bytes(disk.replay), human_bytes(disk.maps), human_bytes(disk.overview), human_bytes(disk.hidden),
+      human_bytes(disk.logits));
+}
+
+Json estimate_json(const engine::MemoryEstimate& memory, std::int64_t disk_total) {
+  return {{"memory_bytes", memory.total()}, {"disk_bytes", disk_total}};
+}
+
+void run(Invocation& invocation, const CaptureOptions& options) {
+  if (options.output.empty() && !options.estimate)
+    throw Error(Errc::invalid_argument, "an output file is missing",
+                {.file = {}, .field = "--out", .offset = {}, .hint = "for example -o capture.h5"});
+  if (!options.output.empty() && !options.estimate) check_output_path(options.output, options.force);
+
+  const auto engine = load_engine(invocation, options.model);
+  auto records = read_prompts(invocation, engine->model(), options.prompt);
+  const bool is_corpus = !options.prompt.corpus.empty();
+  std::int64_t longest = 0, all_rows = 0;
+  for (const auto& record : records) {
+    const std::int64_t rows = record.num_prompt_tokens + std::max<std::int64_t>(0, options.generate - 1);
+    longest = std::max(longest, rows);
+    all_rows += rows;
+  }
+  capture::CaptureHeader header;
+  header.plan = make_plan(options, engine->spec(), is_corpus, longest);
+  header.model = engine->model_info();
+  header.provenance = make_provenance(invocation, options, *engine);
+  header.num_records = std::ssize(records);
+
+  const auto memory = engine::estimate_memory(engine->spec(), engine->model().weights.total_bytes(), engine->options(),
+                                              longest, &header.plan);
+  const auto disk = capture::estimate_capture_bytes(header, longest);
+  const auto disk_total = static_cast<std::int64_t>(static_cast<double>(disk.total()) * static_cast<double>(all_rows) /
+                                                    static_cast<double>(longest));
+  if (options.estimate) {
+    if (invocation.json)
+      print_json(invocation, {options.model.model}, estimate_json(memory, disk_total));
+    else
+      print_text(estimate_text(memory, disk, disk_total));
+    return;
+  }
+  if (!options.max_bytes.empty()) {
+    const std::int64_t limit = parse_bytes("--max-bytes", options.max_bytes);
+    if (disk_total > limit)
+      throw Error(Errc::invalid_argument,
+                  fmt::format("the capture would take about {}, more than the limit of {}", human_bytes(disk_total),
+                              human_bytes(limit)),
+                  {.file = {},
+                   .field = "--max-bytes",
+                   .offset = {},
+                   .hint = "use --level summary, fewer --layers or --heads, or --replay-dtype bf16"});
+  }
+  capture::check_free_space(options.output, disk_total);
+  if (!options.fast_identity) header.model.file_sha256 = formats::file_hashes(engine->model());
+
+  const bool stacked = is_corpus && header.plan.level == capture::CaptureLevel::summary;
+  const auto sink = capture::create_capture(options.output, {.overwrite = options.force,
+                                                             .stacked_corpus = stacked,
+                                                             .reproducible = options.reproducible,
+                                                             .compression_threads = engine->pool().num_threads()});
+  std::vector<engine::CaptureInput> inputs;
+  for (auto& record : records) inputs.push_back({std::move(record), options.generate});
+  ProgressBar progress(invocation);
+  const auto begin = std::chrono::steady_clock::now();
+  const std::int64_t failed = engine::run_capture(
+      *engine, inputs, header, options.sampling, *sink,
+      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop);
+  progress.clear();
+  formats::check_unchanged(engine->model());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+
+  std::error_code ignored;
+  const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(options.output, ignored));
+  if (invocation.json)
+    print_json(invocation, {options.model.model},
+               {{"output", options.output},
+                {"bytes", bytes},
+                {"num_records", inputs.size()},
+                {"num_failed", failed},
+                {"num_rows", all_rows},
+                {"level", capture::to_string(header.plan.level)},
+                {"seconds", seconds}});
+  else
+    print_text(fmt::format("{}: {} {}, {} rows, {} layers x {} heads, level {}, {} in {:.1f} s ({:.0f} tokens/s)\n",
+                           options.output, inputs.size(), inputs.size() == 1 ? "record" : "records", all_rows,
+                           header.plan.layers.size(), engine->spec().num_heads, capture::to_string(header.plan.level),
+                           human_bytes(bytes), seconds, static_cast<double>(all_rows) / seconds));
+  if (failed > 0)
+    throw Error(Errc::partial, fmt::format("{} of {} records failed", failed, inputs.size()),
+                {.file = options.output, .field = {}, .offset = {}, .hint = {}});
+}
+
+}  // namespace
+
+Verb capture_verb() {
+  return {
+      .name = "capture",
+      .summary = "Run a model on a prompt or corpus and record its attention exactly",
+      .examples = {"headlight capture smollm2-135m -p 'The cat sat on the mat' -o cat.h5",
+                   "headlight capture smollm2-135m -f book.txt --level summary -o book.h5",
+                   "headlight capture smollm2-135m -f book.txt --estimate",
+                   "headlight capture smollm2-135m --corpus prompts.jsonl -o corpus.h5"},
+      .define = [](CLI::App& app) -> Action {
+        auto options = std::make_shared<CaptureOptions>();
+        add_model_options(app, options->model);
+        add_prompt_options(app, options->prompt, true);
+        add_sampling_options(app, options->sampling);
+        const char* group = "Capture";
+        app.add_option("-o,--out", options->output, "Capture file")->type_name("FILE.h5")->group(group);
+        app.add_option("--level", options->level, "What to keep; default replay, corpora summary")
+            ->check(CLI::IsMember({"summary", "replay", "maps"}))
+            ->group(group);
+        app.add_option("--layers", options->layers, "Layers to record, e.g. 0-7,12; default all")
+            ->type_name("LIST")
+            ->group(group);
+        app.add_option("--heads", options->heads, "Heads kept for replay, e.g. 3.7,4.* or L3H7; default all")
+            ->type_name("HEADS")
+            ->group(group);
+        app.add_option("--rows", options->rows, "Query rows kept for replay, a:b half-open; default all")
+            ->type_name("a:b")
+            ->group(group);
+        app.add_option("-n,--generate", options->generate, "New tokens to generate and record")
+            ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 22))
+            ->type_name("N")
+            ->capture_default_str()
+            ->group(group);
+        app.add_option("--logits", options->logits, "Full logits to keep")
+            ->check(CLI::IsMember({"last", "all", "none"}))
+            ->capture_default_str()
+            ->group(group);
+        app.add_option("--replay-dtype", options->replay_dtype, "Stored q, k, v; rounded before the product")
+            ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+            ->capture_default_str()
+            ->group(group);
+        app.add_flag("--no-values", options->no_values, "Do not store v")->group(group);
+        app.add_flag("--no-overview", options->no_overview, "Do not store the coarse block maps")->group(group);
+        app.add_flag("--hidden", options->hidden, "Store every hidden state")->group(group);
+        app.add_flag("--estimate", options->estimate, "Print memory and disk needs and stop")->group(group);
+        app.add_option("--max-bytes", options->max_bytes, "Refuse a larger capture before running")
+            ->type_name("SIZE")
+            ->group(group);
+        app.add_flag("--fast-identity", options->fast_identity, "Skip the SHA-256 of the weight files")->group(group);
+        app.add_flag("--reproducible", options->reproducible,
+                     "Same run, same bytes: no random uuid, dates from SOURCE_DATE_EPOCH")
+            ->group(group);
+        app.add_flag("--force", options->force, "Overwrite the output")->group(group);
+        return [=](Invocation& invocation) { run(invocation, *options); };
+      }};
+}
+
+}  // namespace headlight::cli
