@@ -1,9 +1,9 @@
-#include "kernels/linear_tiers.h"
+#include "kernels/linear_kernels.inl"
 
 namespace headlight::kernels {
 
-TypeKernels type_kernels_avx512(TensorType) {
-  return {};
+TypeKernels type_kernels_avx512(TensorType type) {
+  return kernels_of(type);
 }
 
 }  // namespace headlight::kernels
