@@ -13,8 +13,8 @@ namespace headlight::capture {
 enum class CompleteState : std::uint8_t { writing = 0, sealed = 1, partial = 2 };
 
 struct RecordInfo {
-  RecordHeader header;               ///< tokens include generated ones
-  std::int64_t num_rows = 0;         ///< rows that are really there
+  RecordHeader header;        ///< tokens include generated ones
+  std::int64_t num_rows = 0;  ///< rows that are really there
   std::int64_t num_generated = 0;
   std::vector<float> generated_logprob;
   bool has_replay = false, has_values = false, has_columns = false, has_overview = false, has_dense = false,
@@ -25,8 +25,8 @@ struct RecordInfo {
 };
 
 /// Read side of a capture, whether a file or memory. `layer` arguments are indices into plan().layers (not model layer
-/// numbers), `r` counts records. Missing data is Error{invalid_argument} naming what was asked and what is there; NaN in
-/// an array means "not recorded".
+/// numbers), `r` counts records. Missing data is Error{invalid_argument} naming what was asked and what is there; NaN
+/// in an array means "not recorded".
 class CaptureView {
  public:
   virtual ~CaptureView() = default;
@@ -39,15 +39,18 @@ class CaptureView {
 
   /// Row or column statistic (jmax as float) of all heads of a layer: [H][num_rows].
   virtual Buffer<float> statistic(std::int64_t r, std::string_view id, int layer) const = 0;
-  /// Head statistic, or mean over valid rows of a row statistic: [L][H] of recorded layers. Corpora answer this for every
-  /// record without opening record data.
+  /// Head statistic, or mean over valid rows of a row statistic: [L][H] of recorded layers. Corpora answer this for
+  /// every record without opening record data.
   virtual Buffer<float> head_statistic(std::int64_t r, std::string_view id) const = 0;
   virtual std::vector<std::string> available_statistics(std::int64_t r) const = 0;
 
-  /// q of rows [begin, end), [end - begin][D]; k, v of keys of the head's KV group. Values as multiplied (widened to f32).
+  /// q of rows [begin, end), [end - begin][D]; k, v of keys of the head's KV group. Values as multiplied (widened to
+  /// f32).
   virtual void read_q(std::int64_t r, int layer, int head, std::int64_t begin, std::int64_t end, float* out) const = 0;
-  virtual void read_k(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, float* out) const = 0;
-  virtual void read_v(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, float* out) const = 0;
+  virtual void read_k(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end,
+                      float* out) const = 0;
+  virtual void read_v(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end,
+                      float* out) const = 0;
   virtual bool head_recorded(std::int64_t r, int layer, int head) const = 0;
 
   virtual Buffer<float> block_sum(std::int64_t r, int layer, int head) const = 0;  ///< [B][B]

@@ -49,6 +49,15 @@ class MemoryCapture final : public CaptureSink, public CaptureView {
 
  private:
   struct Record;
+  void write_operands(const LayerRows& rows);
+  void check_layer(int layer) const;
+  void check_head(int layer, int head) const;
+  const Record& require_record(std::int64_t r) const;
+  Buffer<float> stored_statistic(const Record& record, std::string_view id, int layer) const;
+  void read_kv(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, bool values,
+               float* out) const;
+  Buffer<float> blocks(std::int64_t r, int layer, int head, bool sums) const;
+
   CaptureHeader header_;
   std::vector<std::unique_ptr<Record>> records_;
   CompleteState complete_ = CompleteState::writing;

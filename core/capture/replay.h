@@ -30,15 +30,19 @@ struct TileRange {
 void replay_tile(const CaptureView& view, const HeadRef& head, const TileRange& tile, ThreadPool& pool,
                  std::span<float> out, std::stop_token stop = {});
 
-/// Pooled tile: max or mean over `pool_rows` x `pool_cols` cells, computed row block by row block in O(block) memory.
 enum class Pooling { max, mean };
+
+/// Pooled tile: max or mean over the visible pairs among `pool_rows` x `pool_cols` cells (0 where none is visible),
+/// computed row block by row block in O(block) memory beside the result.
+/// @error as replay_tile()
 Buffer<float> replay_pooled(const CaptureView& view, const HeadRef& head, const TileRange& tile, std::int64_t pool_rows,
                             std::int64_t pool_cols, Pooling pooling, ThreadPool& pool, std::stop_token stop = {});
 
-/// Every row and column statistic of a head recomputed from q, k in float64 (nothing but q, k and the layer's parameters is
-/// used, not even lse). The oracle of `verify`.
+/// Every row and column statistic of a head recomputed from q, k in float64 (nothing but q, k and the layer's
+/// parameters is used, not even lse). The oracle of `verify`.
 struct HeadOracle {
-  std::vector<double> lse, entropy, pmax, first, sink, local, dist1, dist2, off0, off1, null_mass, received, received_tail;
+  std::vector<double> lse, entropy, pmax, first, sink, local, dist1, dist2, off0, off1, null_mass, received,
+      received_tail;
   std::vector<std::int64_t> jmax;
   std::vector<double> score_absmax;  ///< max |s| of each row, for the tolerance
 };
