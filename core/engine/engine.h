@@ -19,17 +19,17 @@ namespace headlight::engine {
 enum class ActivationQuant { none, q8 };
 
 struct EngineOptions {
-  int threads = 0;                    ///< 0 = all this process may use
-  DType kv_dtype = DType::f32;        ///< f32 or bf16
+  int threads = 0;              ///< 0 = all this process may use
+  DType kv_dtype = DType::f32;  ///< f32 or bf16
   ActivationQuant act_quant = ActivationQuant::none;
   bool gemma_scale_in_weight_dtype = false;  ///< round sqrt(hidden_size) to bf16 as bf16 checkpoints do
 };
 
 /// Where a run stands; called from the run's thread at most once per layer or decoded token.
 struct Progress {
-  std::string_view phase;             ///< "prefill", "decode", "record"
-  std::int64_t done = 0, total = 0;   ///< layers, tokens or records
-  std::int64_t tokens_done = 0;       ///< prompt and generated tokens so far (for the rate)
+  std::string_view phase;            ///< "prefill", "decode", "record"
+  std::int64_t done = 0, total = 0;  ///< layers, tokens or records
+  std::int64_t tokens_done = 0;      ///< prompt and generated tokens so far (for the rate)
 };
 using ProgressCallback = std::function<void(const Progress&)>;
 
@@ -37,8 +37,8 @@ using ProgressCallback = std::function<void(const Progress&)>;
 /// keyed by (seed, record, step): independent of threads and batch order. Ties go to the smaller id.
 struct SamplingOptions {
   float temperature = 0.0f;
-  int top_k = 0;        ///< 0 = off
-  float top_p = 1.0f;   ///< 1 = off
+  int top_k = 0;       ///< 0 = off
+  float top_p = 1.0f;  ///< 1 = off
   std::int64_t seed = 0;
 };
 
@@ -107,13 +107,13 @@ std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_
 
 /// One input of a capture.
 struct CaptureInput {
-  capture::RecordHeader header;   ///< tokens, text, segments; `layers`, num_rows and num_prompt_tokens are filled here
-  std::int64_t generate = 0;      ///< new tokens to generate after the prompt
+  capture::RecordHeader header;  ///< tokens, text, segments; `layers`, num_rows and num_prompt_tokens are filled here
+  std::int64_t generate = 0;     ///< new tokens to generate after the prompt
 };
 
-/// Runs inputs and streams everything the plan asks for into the sink, layer by layer: whole-prompt prefill, then decode
-/// rows stitched below. Stopping after complete layers or rows leaves a partial but valid capture: end_record and
-/// finish(false) are called, then Error{cancelled} is thrown. A failing record of a corpus is skipped and counted.
+/// Runs inputs and streams everything the plan asks for into the sink, layer by layer: whole-prompt prefill, then
+/// decode rows stitched below. Stopping after complete layers or rows leaves a partial but valid capture: end_record
+/// and finish(false) are called, then Error{cancelled} is thrown. A failing record of a corpus is skipped and counted.
 /// @return number of records that failed
 std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
                          const SamplingOptions& sampling, capture::CaptureSink& sink,
@@ -124,7 +124,11 @@ struct MemoryEstimate {
   std::int64_t weights = 0, kv_cache = 0, activations = 0, statistics = 0;
   std::int64_t total() const { return weights + kv_cache + activations + statistics; }
 };
+
+/// @param num_rows       prompt and generated rows
+/// @param plan           null = no capture
+/// @param num_generated  new tokens of a capture; one that generates nothing keeps the KV cache of a single layer
 MemoryEstimate estimate_memory(const formats::ModelSpec& spec, std::uint64_t weight_bytes, const EngineOptions& options,
-                               std::int64_t num_rows, const capture::CapturePlan* plan);
+                               std::int64_t num_rows, const capture::CapturePlan* plan, std::int64_t num_generated = 0);
 
 }  // namespace headlight::engine

@@ -1,0 +1,269 @@
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "core/engine/capture_probe.h"
+#include "core/engine/logit_recorder.h"
+#include "core/engine/sampler.h"
+#include "core/engine/session_impl.h"
+
+namespace headlight::engine {
+namespace {
+
+using capture::CapturePlan;
+using capture::CaptureSink;
+
+void check_plan(const CapturePlan& plan, const formats::ModelSpec& spec) {
+  const auto refuse = [](const std::string& text) { throw Error(Errc::invalid_argument, text); };
+  for (std::size_t i = 0; i < plan.layers.size(); ++i) {
+    if (plan.layers[i] < 0 || plan.layers[i] >= spec.num_layers)
+      refuse(fmt::format("layer {} does not exist, the model has layers 0 to {}", plan.layers[i], spec.num_layers - 1));
+    if (i > 0 && plan.layers[i] <= plan.layers[i - 1]) refuse("the layers of a capture plan must be ascending");
+  }
+  if (plan.heads_lh.size() != plan.layers.size() * static_cast<std::size_t>(spec.num_heads))
+    refuse(fmt::format("a capture plan of {} layers needs {} head flags, found {}", plan.layers.size(),
+                       plan.layers.size() * static_cast<std::size_t>(spec.num_heads), plan.heads_lh.size()));
+  if (plan.sink_size < 0 || plan.local_window < 0 || plan.tail_rows < 0 || plan.topk < 0 || plan.topk_rows < 0)
+    refuse("sizes of a capture plan must not be negative");
+}
+
+std::vector<std::int32_t> prompt_ids(const capture::RecordHeader& header) {
+  std::vector<std::int32_t> ids;
+  for (const capture::TokenInfo& token : header.tokens) ids.push_back(token.id);
+  return ids;
+}
+
+/// Rows a record announces: the last generated token is never evaluated.
+std::int64_t announced_rows(const CaptureInput& input) {
+  return static_cast<std::int64_t>(input.header.tokens.size()) + std::max<std::int64_t>(0, input.generate - 1);
+}
+
+// Everything that can be wrong with an input, before anything is computed or written.
+void check_input(const CaptureInput& input, const Engine::Impl& engine) {
+  const formats::ModelSpec& spec = engine.spec();
+  check_tokens(spec, prompt_ids(input.header), 0);
+  if (input.generate < 0) throw Error(Errc::invalid_argument, "the number of new tokens must not be negative");
+  if (input.header.first_key != 0)
+    throw Error(Errc::unsupported, "the engine does not run left-padded prompts; give the prompt without padding");
+  const std::int64_t prompt = static_cast<std::int64_t>(input.header.tokens.size()), rows = announced_rows(input);
+  if (rows > spec.context_length)
+    throw Error(Errc::prompt_too_long, fmt::format("{} prompt and {} new tokens do not fit the model's context of {}",
+                                                   prompt, input.generate, spec.context_length));
+  if (rope_length_key(spec, prompt) != rope_length_key(spec, rows))
+    throw Error(Errc::unsupported,
+                fmt::format("rows {} to {} use rotary frequencies that depend on the length, so generating {} tokens "
+                            "would change the rows of the prompt; generate fewer tokens or give a longer prompt",
+                            prompt, rows - 1, input.generate));
+}
+
+// Runs the records of one capture. Memory of the engine is shared by all of them.
+class CaptureRun {
+ public:
+  CaptureRun(const Engine::Impl& engine, const Engine& facts, const std::vector<CaptureInput>& inputs,
+             const CapturePlan& plan, const SamplingOptions& sampling, CaptureSink& sink,
+             const ProgressCallback& progress, std::stop_token stop)
+      : engine_(engine),
+        facts_(facts),
+        inputs_(inputs),
+        plan_(plan),
+        sampling_(sampling),
+        sink_(sink),
+        progress_(progress),
+        stop_(std::move(stop)),
+        generates_(any_generates(inputs)),
+        session_(engine, generates_),
+        value_norms_(engine, generates_ || inputs.size() > 1),
+        ends_(end_ids(engine)),
+        logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {}
+
+  /// True when the record is complete. @error whatever stopped it, after end_record()
+  void record(std::size_t number) {
+    const CaptureInput& input = inputs_[number];
+    const capture::RecordHeader header = complete_header(input);
+    RecordContext context(engine_, plan_, header, sink_, value_norms_, input.generate > 1);
+    PromptProbe prompt(context);
+    rows_done_ = 0;
+    sink_.begin_record(header);
+    try {
+      run_prompt(input, context, prompt);
+      if (input.generate > 0) run_generation(input, number, context);
+      finish_columns(context);
+    } catch (...) {
+      // Layers that ran are complete: the rows of the prompt are there, those of later layers are not recorded.
+      if (rows_done_ == 0 && prompt.layers_done() > 0) rows_done_ = header.num_prompt_tokens;
+      sink_.end_record(rows_done_, context.clock.list());
+      throw;
+    }
+    sink_.end_record(rows_done_, context.clock.list());
+  }
+
+ private:
+  static bool any_generates(const std::vector<CaptureInput>& inputs) {
+    return std::any_of(inputs.begin(), inputs.end(), [](const CaptureInput& input) { return input.generate > 1; });
+  }
+
+  capture::RecordHeader complete_header(const CaptureInput& input) const {
+    capture::RecordHeader header = input.header;
+    header.num_prompt_tokens = static_cast<std::int64_t>(header.tokens.size());
+    header.num_rows = announced_rows(input);
+    header.layers.clear();
+    for (const int layer : plan_.layers) header.layers.push_back(facts_.layer_parameters(layer));
+    if (engine_.model.tokenizer)
+      header.bos_present = engine_.model.tokenizer->bos_id() == std::optional(header.tokens.front().id);
+    return header;
+  }
+
+  void run_prompt(const CaptureInput& input, RecordContext& context, PromptProbe& probe) {
+    const std::vector<std::int32_t> ids = prompt_ids(input.header);
+    session_.tokens.clear();
+    session_.cache.reserve(announced_rows(input));
+    {
+      const PhaseClock::Scope timed(context.clock.prefill);
+      session_.advance(ids, &probe, progress_, stop_, "prefill");
+    }
+    rows_done_ = static_cast<std::int64_t>(ids.size());
+    if (input.generate > 0) return;  // the first new token is the target of the last row
+    record_prompt_logits(context, ids, LogitRecorder::kNoTarget);
+  }
+
+  void record_prompt_logits(RecordContext& context, std::span<const std::int32_t> ids, std::int32_t target) {
+    const PhaseClock::Scope timed(context.clock.logits);
+    if (plan_.logits == capture::LogitsKept::all) {
+      record_all_logits(context, session_.workspace, session_.residual(), ids, target);
+    } else if (plan_.logits == capture::LogitsKept::last) {
+      if (target == LogitRecorder::kNoTarget) session_.logits_of_last_row(logits_);
+      LogitRecorder recorder(context, true);
+      recorder.add(static_cast<std::int64_t>(ids.size()) - 1, logits_, target);
+      recorder.flush();
+    }
+  }
+
+  void run_generation(const CaptureInput& input, std::size_t number, RecordContext& context) {
+    DecodeProbe probe(context);
+    LogitRecorder recorder(context, plan_.logits == capture::LogitsKept::all);
+    std::vector<GeneratedToken> pending;
+    const auto flush = [&] {
+      probe.flush(session_.cache);
+      recorder.flush();
+      const PhaseClock::Scope timed(context.clock.sink);
+      for (const GeneratedToken& token : pending) sink_.append_generated(token_info(token), token.logprob);
+      pending.clear();
+      sink_.flush();
+    };
+    session_.logits_of_last_row(logits_);
+    GeneratedToken token = sample_token(logits_, sampling_, number, 0);
+    pending.push_back(token);
+    record_prompt_logits(context, session_.tokens, token.id);
+    bool stopped = false;
+    for (std::int64_t step = 1; step < input.generate && !is_end(token.id); ++step) {
+      stopped = stop_.stop_requested();
+      if (stopped) break;  // between rows only: a torn row would be in some layers' column sums
+      const PhaseClock::Scope timed(context.clock.decode);
+      session_.advance(std::span(&token.id, 1), &probe, {}, {}, "decode");
+      probe.row_done();
+      session_.logits_of_last_row(logits_);
+      token = sample_token(logits_, sampling_, number, static_cast<std::uint64_t>(step));
+      pending.push_back(token);
+      if (plan_.logits != capture::LogitsKept::none) recorder.add(rows_done_, logits_, token.id);
+      ++rows_done_;
+      if (probe.full()) flush();
+      if (progress_) progress_({"decode", step + 1, input.generate, rows_done_});
+    }
+    flush();
+    if (!stopped) return;
+    finish_columns(context);
+    throw_if_stopped(stop_);
+  }
+
+  // The prompt's columns were written layer by layer; generated rows added to them.
+  void finish_columns(RecordContext& context) {
+    if (rows_done_ == context.record.num_prompt_tokens) return;
+    for (std::size_t index = 0; index < plan_.layers.size(); ++index)
+      context.write_columns(static_cast<int>(index), rows_done_);
+  }
+
+  bool is_end(std::int32_t id) const { return std::find(ends_.begin(), ends_.end(), id) != ends_.end(); }
+
+  capture::TokenInfo token_info(const GeneratedToken& token) const {
+    capture::TokenInfo info;
+    info.id = token.id;
+    info.kind = static_cast<std::uint8_t>(formats::TokenKind::generated);
+    if (engine_.model.tokenizer) info.piece = engine_.model.tokenizer->piece(token.id);
+    return info;
+  }
+
+  const Engine::Impl& engine_;
+  const Engine& facts_;
+  const std::vector<CaptureInput>& inputs_;
+  const CapturePlan& plan_;
+  const SamplingOptions& sampling_;
+  CaptureSink& sink_;
+  const ProgressCallback& progress_;
+  std::stop_token stop_;
+  bool generates_;
+  Session::Impl session_;
+  ValueNorms value_norms_;
+  std::vector<std::int32_t> ends_;
+  std::vector<float> logits_;
+  std::int64_t rows_done_ = 0;
+};
+
+/// The error that is being handled matters more than one while closing.
+void finish_after_error(CaptureSink& sink) {
+  try {
+    sink.finish(false);
+  } catch (const Error& error) {
+    log_warning(error.what());
+  }
+}
+
+/// Errors that end the whole run: a stop, and whatever would hit the next record too.
+bool ends_run(Errc code) {
+  return code == Errc::cancelled || code == Errc::io || code == Errc::out_of_memory || code == Errc::internal ||
+         code == Errc::changed;
+}
+
+}  // namespace
+
+std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
+                         const SamplingOptions& sampling, CaptureSink& sink, const ProgressCallback& progress,
+                         std::stop_token stop) {
+  check_sampling(sampling);
+  check_plan(header.plan, engine.spec());
+  if (inputs.empty()) throw Error(Errc::invalid_argument, "there is no input to record");
+  const bool corpus = inputs.size() > 1;
+  if (!corpus) check_input(inputs.front(), engine.impl());
+  CaptureRun run(engine.impl(), engine, inputs, header.plan, sampling, sink, progress, stop);
+  sink.begin(header);
+  std::int64_t failed = 0;
+  bool complete = true;
+  for (std::size_t number = 0; number < inputs.size(); ++number) {
+    if (corpus && progress)
+      progress({"record", static_cast<std::int64_t>(number), static_cast<std::int64_t>(inputs.size()), 0});
+    bool begun = false;
+    try {
+      throw_if_stopped(stop);
+      check_input(inputs[number], engine.impl());
+      begun = true;
+      run.record(number);
+    } catch (const Error& error) {
+      if (!corpus || ends_run(error.code())) {
+        finish_after_error(sink);
+        throw;
+      }
+      ++failed;
+      complete = complete && !begun;
+      log_warning(fmt::format("record '{}': {}", inputs[number].header.record_id, error.what()));
+    } catch (...) {
+      finish_after_error(sink);
+      throw;
+    }
+  }
+  sink.finish(complete);
+  return failed;
+}
+
+}  // namespace headlight::engine

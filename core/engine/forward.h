@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <stop_token>
+
+#include "core/engine/engine_impl.h"
+#include "core/engine/kv_cache.h"
+
+namespace headlight::engine {
+
+/// One layer's attention as it is about to run: the kernel's inputs, where the output goes, and keys and values of the
+/// new rows exactly as stored.
+struct AttentionCall {
+  kernels::AttentionInputs in;
+  float* out_ihd = nullptr;
+  std::int64_t out_stride = 0;
+  const float* k_igd = nullptr;  ///< [num_queries][kv_row_stride]
+  const float* v_igd = nullptr;
+  std::int64_t kv_row_stride = 0;
+};
+
+/// Looks into a forward pass; the default does nothing but run it.
+class LayerObserver {
+ public:
+  virtual ~LayerObserver() = default;
+
+  /// q, k and v are rounded to this type before they are multiplied.
+  virtual DType operand_dtype() const { return DType::f32; }
+
+  /// Residual entering layer `level` (level = num_layers: before the final norm). x_id [n][d], rows start at `start`.
+  virtual void hidden(int /*level*/, std::int64_t /*start*/, const float* /*x_id*/, std::int64_t /*n*/) {}
+
+  /// Must compute call.out_ihd.
+  virtual void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
+                         const AttentionCall& call);
+
+  virtual void layer_done(int /*layer*/) {}
+};
+
+struct ForwardRequest {
+  std::span<const std::int32_t> ids;
+  std::int64_t start = 0;  ///< position of ids[0]; rows before it are in the cache
+  LayerObserver* observer = nullptr;
+  std::string_view phase = "prefill";
+  ProgressCallback progress;
+  std::stop_token stop;
+};
+
+/// Runs all layers over the given tokens; the cache must have room. Leaves the residual before the final norm in
+/// workspace.x_id [n][d].
+/// @error cancelled, failed (NaN or Inf in the residual stream)
+void forward_layers(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, const ForwardRequest& request);
+
+/// Logits of rows x_id [n][d] of the residual before the final norm, [n][V], soft-capped as the model says.
+/// @param start  position of the first row, for messages
+/// @error failed (NaN or Inf in the logits)
+void output_logits(const Engine::Impl& engine, Workspace& workspace, const float* x_id, std::int64_t n,
+                   std::int64_t start, float* logits);
+
+/// Throws Error{cancelled} when a stop was requested.
+void throw_if_stopped(const std::stop_token& stop);
+
+}  // namespace headlight::engine

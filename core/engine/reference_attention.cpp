@@ -1,0 +1,92 @@
+#include "core/engine/reference_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "core/engine/session_impl.h"
+
+namespace headlight::engine {
+namespace {
+
+constexpr std::int64_t kRowsPerBlock = 64;
+
+using RowVisitor = std::function<void(int, int, std::int64_t, std::span<const double>)>;
+
+// Attention as its definition reads: one row of scores in double, one softmax, one weighted sum.
+class ReferenceObserver final : public LayerObserver {
+ public:
+  explicit ReferenceObserver(const RowVisitor& visit) : visit_(visit) {}
+
+  void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& /*workspace*/,
+                 const AttentionCall& call) override {
+    const std::int64_t n = call.in.num_queries;
+    Buffer<double> attn_ij(static_cast<std::size_t>(std::min(kRowsPerBlock, n) * n));
+    for (int head = 0; head < call.in.num_heads; ++head) {
+      for (std::int64_t first = 0; first < n; first += kRowsPerBlock) {
+        const std::int64_t rows = std::min(kRowsPerBlock, n - first);
+        pool.parallel_for(rows, [&](std::int64_t r, int) {
+          const std::span<double> attn_j(attn_ij.data() + r * n, static_cast<std::size_t>(first + r + 1));
+          attend(call, head, first + r, attn_j);
+        });
+        for (std::int64_t r = 0; r < rows && visit_; ++r)
+          visit_(layer, head, first + r, {attn_ij.data() + r * n, static_cast<std::size_t>(first + r + 1)});
+      }
+    }
+  }
+
+ private:
+  // Row of A and the head's output, both from the keys of this call (it starts at position 0, in the operands' order).
+  static void attend(const AttentionCall& call, int head, std::int64_t query, std::span<double> attn_j) {
+    const kernels::AttentionInputs& in = call.in;
+    const std::int64_t d = in.head_dim, g = std::int64_t{head} * in.num_kv_heads / in.num_heads;
+    const kernels::KeyRange keys = in.mask.visible(query, query + 1);
+    const float* q = in.q_ihd + query * in.q_stride + head * d;
+    std::fill(attn_j.begin(), attn_j.end(), 0.0);
+    double top = in.null_logit_h != nullptr ? static_cast<double>(in.null_logit_h[head])
+                                            : -std::numeric_limits<double>::infinity();
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      double& score = attn_j[static_cast<std::size_t>(j)];
+      score = static_cast<double>(in.scale) * dot(q, call.k_igd + j * call.kv_row_stride + g * d, d);
+      if (in.soft_cap > 0) score = in.soft_cap * std::tanh(score / static_cast<double>(in.soft_cap));
+      top = std::max(top, score);
+    }
+    double sum = in.null_logit_h != nullptr ? std::exp(static_cast<double>(in.null_logit_h[head]) - top) : 0.0;
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      double& weight = attn_j[static_cast<std::size_t>(j)];
+      weight = std::exp(weight - top);
+      sum += weight;
+    }
+    std::vector<double> out(static_cast<std::size_t>(d));
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      double& weight = attn_j[static_cast<std::size_t>(j)];
+      weight /= sum;
+      const float* v = call.v_igd + j * call.kv_row_stride + g * d;
+      for (std::int64_t e = 0; e < d; ++e) out[static_cast<std::size_t>(e)] += weight * static_cast<double>(v[e]);
+    }
+    float* target = call.out_ihd + query * call.out_stride + head * d;
+    for (std::int64_t e = 0; e < d; ++e) target[e] = static_cast<float>(out[static_cast<std::size_t>(e)]);
+  }
+
+  static double dot(const float* a, const float* b, std::int64_t count) {
+    double sum = 0.0;
+    for (std::int64_t e = 0; e < count; ++e) sum += static_cast<double>(a[e]) * static_cast<double>(b[e]);
+    return sum;
+  }
+
+  const RowVisitor& visit_;
+};
+
+}  // namespace
+
+void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const RowVisitor& visit,
+                       const ProgressCallback& progress, std::stop_token stop) {
+  if (!engine.spec().causal)
+    throw Error(Errc::unsupported, "the reference forward pass hands out causal rows; this model attends both ways");
+  Session::Impl run(engine.impl(), false);
+  ReferenceObserver observer(visit);
+  run.advance(ids, &observer, progress, stop, "prefill");
+}
+
+}  // namespace headlight::engine

@@ -1,0 +1,136 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "core/engine/rope.h"
+#include "core/engine/sampler.h"
+#include "core/engine/session_impl.h"
+
+namespace headlight::engine {
+
+std::int64_t rope_length_key(const formats::ModelSpec& spec, std::int64_t length) {
+  if (spec.rotary_dim == 0) return 0;
+  return std::max(rope_length_key(spec.rope, spec.context_length, length),
+                  rope_length_key(spec.rope_sliding, spec.context_length, length));
+}
+
+std::vector<std::int32_t> end_ids(const Engine::Impl& engine) {
+  return engine.model.tokenizer ? engine.model.tokenizer->eos_ids() : std::vector<std::int32_t>{};
+}
+
+Session::Impl::Impl(const Engine::Impl& owner, bool keep_layers)
+    : engine(owner), cache(owner.spec(), owner.options.kv_dtype, keep_layers) {}
+
+void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> ids, std::int64_t cached) {
+  if (ids.empty()) throw Error(Errc::invalid_argument, "there is no token to evaluate");
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= spec.vocab_size)
+      throw Error(Errc::invalid_argument,
+                  fmt::format("token {} has id {}, the vocabulary holds ids 0 to {}",
+                              cached + static_cast<std::int64_t>(i), ids[i], spec.vocab_size - 1));
+  const std::int64_t length = cached + static_cast<std::int64_t>(ids.size());
+  if (length > spec.context_length)
+    throw Error(Errc::prompt_too_long,
+                fmt::format("{} tokens do not fit the model's context of {} tokens", length, spec.context_length));
+}
+
+void Session::Impl::advance(std::span<const std::int32_t> ids, LayerObserver* observer,
+                            const ProgressCallback& progress, const std::stop_token& stop, std::string_view phase) {
+  const std::int64_t start = static_cast<std::int64_t>(tokens.size());
+  check_tokens(engine.spec(), ids, start);
+  const std::int64_t length = start + static_cast<std::int64_t>(ids.size());
+  const std::int64_t key = rope_length_key(engine.spec(), length);
+  const bool rebuild = start > 0 && key != rope_key;
+  HEADLIGHT_CHECK(!rebuild || observer == nullptr);
+  if (length > cache.capacity())
+    cache.reserve(start == 0 ? length : std::min(engine.spec().context_length, length + length / 2));
+
+  std::vector<std::int32_t> all;
+  if (rebuild) {
+    all = tokens;
+    all.insert(all.end(), ids.begin(), ids.end());
+  }
+  ForwardRequest request;
+  request.ids = rebuild ? std::span<const std::int32_t>(all) : ids;
+  request.start = rebuild ? 0 : start;
+  request.observer = observer;
+  request.phase = phase;
+  request.progress = progress;
+  request.stop = stop;
+  if (rebuild)
+    tokens.clear();  // the cache is rewritten: were the run stopped, nothing of the old sequence would be left
+  forward_layers(engine, workspace, cache, request);
+  if (rebuild) {
+    tokens = std::move(all);
+  } else {
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+  rope_key = key;
+  residual_rows = static_cast<std::int64_t>(ids.size());
+  residual_offset = (rebuild ? start : 0) * engine.spec().hidden_size;
+}
+
+void Session::Impl::logits_of_last_row(std::span<float> logits) {
+  const std::int64_t last = residual_rows - 1;
+  output_logits(engine, workspace, residual() + last * engine.spec().hidden_size, 1, residual_start() + last,
+                logits.data());
+}
+
+Session::Session(Engine& engine) : impl_(std::make_unique<Impl>(engine.impl())) {}
+Session::~Session() = default;
+
+void Session::forward(std::span<const std::int32_t> ids, std::span<float> logits, const ProgressCallback& progress,
+                      std::stop_token stop) {
+  const std::size_t vocab = static_cast<std::size_t>(impl_->engine.spec().vocab_size);
+  if (!logits.empty() && logits.size() != vocab && logits.size() != vocab * ids.size())
+    throw Error(Errc::invalid_argument,
+                fmt::format("expected room for {} or {} logits, found {}", vocab, vocab * ids.size(), logits.size()));
+  impl_->advance(ids, nullptr, progress, stop, impl_->tokens.empty() ? "prefill" : "decode");
+  if (logits.empty()) return;
+  if (logits.size() == vocab) {
+    impl_->logits_of_last_row(logits);
+  } else {
+    output_logits(impl_->engine, impl_->workspace, impl_->residual(), impl_->residual_rows, impl_->residual_start(),
+                  logits.data());
+  }
+}
+
+std::int64_t Session::position() const {
+  return static_cast<std::int64_t>(impl_->tokens.size());
+}
+
+void Session::reset() {
+  impl_->tokens.clear();
+}
+
+std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_t> prompt, std::int64_t max_new_tokens,
+                                     const SamplingOptions& sampling, std::uint64_t record,
+                                     const std::function<void(const GeneratedToken&)>& on_token, std::stop_token stop) {
+  check_sampling(sampling);
+  if (max_new_tokens < 0) throw Error(Errc::invalid_argument, "the number of new tokens must not be negative");
+  Session session(engine);
+  Session::Impl& run = session.impl();
+  const formats::ModelSpec& spec = engine.spec();
+  check_tokens(spec, prompt, 0);
+  // The last token is not evaluated, so that a full context still gives one token more than it holds.
+  const std::int64_t room = spec.context_length - static_cast<std::int64_t>(prompt.size()) + 1;
+  const std::int64_t steps = std::min(max_new_tokens, room);
+  const std::vector<std::int32_t> ends = end_ids(engine.impl());
+  run.cache.reserve(static_cast<std::int64_t>(prompt.size()) + std::max<std::int64_t>(0, steps - 1));
+
+  std::vector<GeneratedToken> out;
+  if (steps == 0) return out;
+  std::vector<float> logits(static_cast<std::size_t>(spec.vocab_size));
+  run.advance(prompt, nullptr, {}, stop, "prefill");
+  while (true) {
+    run.logits_of_last_row(logits);
+    out.push_back(sample_token(logits, sampling, record, out.size()));
+    if (on_token) on_token(out.back());
+    const bool ended = std::find(ends.begin(), ends.end(), out.back().id) != ends.end();
+    if (ended || static_cast<std::int64_t>(out.size()) == steps) return out;
+    run.advance(std::span(&out.back().id, 1), nullptr, {}, stop, "decode");
+  }
+}
+
+}  // namespace headlight::engine

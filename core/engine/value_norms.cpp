@@ -1,0 +1,112 @@
+#include "core/engine/value_norms.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/linear.h"
+
+namespace headlight::engine {
+namespace {
+
+constexpr std::int64_t kChunkRows = 64;                // rows of W_O dequantised by one task
+constexpr std::int64_t kTransposedElements = 4 << 20;  // 16 MiB of the transposed projection at a time
+constexpr std::int64_t kRowsPerCall = 512, kRowsPerTask = 64;
+
+float dot(const float* a, const float* b, std::int64_t count) {
+  float sums[8] = {};
+  std::int64_t k = 0;
+  for (; k + 8 <= count; k += 8)
+    for (int lane = 0; lane < 8; ++lane) sums[lane] += a[k + lane] * b[k + lane];
+  for (; k < count; ++k) sums[0] += a[k] * b[k];
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+void for_rows(ThreadPool& pool, std::int64_t n, const std::function<void(std::int64_t, std::int64_t)>& body) {
+  if (n <= kRowsPerTask) return body(0, n);
+  pool.parallel_for((n + kRowsPerTask - 1) / kRowsPerTask,
+                    [&](std::int64_t task, int) { body(task * kRowsPerTask, std::min(n, (task + 1) * kRowsPerTask)); });
+}
+
+// Columns [first_col, first_col + num_cols) of w [rows][cols] as rows: out [num_cols][rows].
+void transpose_columns(ThreadPool& pool, const kernels::MatrixView& w, std::int64_t first_col, std::int64_t num_cols,
+                       float* out) {
+  pool.parallel_for((w.rows + kChunkRows - 1) / kChunkRows, [&](std::int64_t task, int) {
+    const std::int64_t first = task * kChunkRows, rows = std::min(kChunkRows, w.rows - first);
+    Buffer<float> chunk(static_cast<std::size_t>(rows * w.cols));
+    kernels::dequantize_rows(w, first, rows, chunk.data());
+    for (std::int64_t c = 0; c < num_cols; ++c)
+      for (std::int64_t r = 0; r < rows; ++r)
+        out[c * w.rows + first + r] = chunk[static_cast<std::size_t>(r * w.cols + first_col + c)];
+  });
+}
+
+kernels::MatrixView f32_matrix(const float* data, std::int64_t rows, std::int64_t cols) {
+  return {TensorType::f32, rows, cols, reinterpret_cast<const std::byte*>(data)};
+}
+
+}  // namespace
+
+ValueNorms::ValueNorms(const Engine::Impl& engine, bool keep)
+    : engine_(engine), keep_(keep), gram_lhdd_(static_cast<std::size_t>(keep ? engine.spec().num_layers : 1)) {}
+
+void ValueNorms::fill_gram(int layer, float* gram_hdd) {
+  const formats::ModelSpec& spec = engine_.spec();
+  const kernels::MatrixView& w = engine_.weights.layers[static_cast<std::size_t>(layer)].output.w;
+  const std::int64_t d = w.rows, head_dim = spec.head_dim;
+  const std::int64_t heads_per_pass = std::clamp<std::int64_t>(kTransposedElements / (d * head_dim), 1, spec.num_heads);
+  float* transposed = ensure(transposed_, heads_per_pass * head_dim * d);
+  for (std::int64_t first = 0; first < spec.num_heads; first += heads_per_pass) {
+    const std::int64_t heads = std::min<std::int64_t>(heads_per_pass, spec.num_heads - first);
+    transpose_columns(engine_.pool, w, first * head_dim, heads * head_dim, transposed);
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const float* slice = transposed + h * head_dim * d;
+      kernels::linear(engine_.pool, linear_, f32_matrix(slice, head_dim, d), slice, head_dim, d,
+                      gram_hdd + (first + h) * head_dim * head_dim, head_dim, nullptr);
+    }
+  }
+}
+
+const float* ValueNorms::gram(int layer) {
+  const formats::ModelSpec& spec = engine_.spec();
+  Buffer<float>& buffer = gram_lhdd_[keep_ ? static_cast<std::size_t>(layer) : 0];
+  const bool filled = keep_ && !buffer.empty();
+  float* gram_hdd = ensure(buffer, std::int64_t{spec.num_heads} * spec.head_dim * spec.head_dim);
+  if (!filled) fill_gram(layer, gram_hdd);
+  return gram_hdd;
+}
+
+void ValueNorms::compute(int layer, const float* v_igd, std::int64_t n, std::int64_t v_stride, float* u_norm_hi,
+                         std::int64_t row_stride) {
+  const formats::ModelSpec& spec = engine_.spec();
+  const std::int64_t head_dim = spec.head_dim, heads_per_group = spec.num_heads / spec.num_kv_heads;
+  const std::int64_t width = heads_per_group * head_dim;
+  const float* gram_hdd = gram(layer);
+  float* product = ensure(product_, std::min(n, kRowsPerCall) * width);
+  for (std::int64_t g = 0; g < spec.num_kv_heads; ++g) {
+    const auto stacked = f32_matrix(gram_hdd + g * width * head_dim, width, head_dim);
+    for (std::int64_t first = 0; first < n; first += kRowsPerCall) {
+      const std::int64_t rows = std::min(kRowsPerCall, n - first);
+      const float* v = v_igd + first * v_stride + g * head_dim;
+      kernels::linear(engine_.pool, linear_, stacked, v, rows, v_stride, product, width, nullptr);
+      for_rows(engine_.pool, rows, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+          for (std::int64_t r = 0; r < heads_per_group; ++r)
+            u_norm_hi[(g * heads_per_group + r) * row_stride + first + i] =
+                std::sqrt(std::max(0.0f, dot(product + i * width + r * head_dim, v + i * v_stride, head_dim)));
+      });
+    }
+  }
+}
+
+void head_norms(ThreadPool& pool, const float* x_igd, std::int64_t n, std::int64_t stride, int num_heads, int head_dim,
+                float* out_gi, std::int64_t row_stride) {
+  for_rows(pool, n, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      for (std::int64_t g = 0; g < num_heads; ++g) {
+        const float* x = x_igd + i * stride + g * head_dim;
+        out_gi[g * row_stride + i] = std::sqrt(dot(x, x, head_dim));
+      }
+  });
+}
+
+}  // namespace headlight::engine
