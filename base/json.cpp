@@ -144,6 +144,8 @@ Json parse_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
     throw Error(Errc::bad_format, "JSON of " + std::to_string(text.size()) + " bytes exceeds the limit of " +
                                       std::to_string(limits.max_bytes) + " bytes");
+  if (const auto nul = text.find('\0'); nul != std::string_view::npos)  // the parser would take it for the end
+    throw Error(Errc::bad_format, "not valid JSON: a NUL byte", {.file = {}, .field = {}, .offset = nul, .hint = {}});
   if (text.starts_with("\xEF\xBB\xBF"))
     throw Error(Errc::bad_format, "starts with a byte-order mark; expected plain UTF-8 JSON");
   StrictBuilder builder(limits.max_depth);
