@@ -11,6 +11,7 @@
 #include "base/byte_reader.h"
 #include "base/checked.h"
 #include "core/formats/fail.h"
+#include "core/formats/gguf_types.h"
 #include "core/formats/tensor_type.h"
 #include "core/formats/utf8.h"
 
@@ -27,24 +28,6 @@ constexpr std::uint64_t kMaxDecodedBytes = 128u << 20;  // metadata as held in m
 constexpr std::uint64_t kMaxHeaderBytes = 64u << 20;
 constexpr std::uint64_t kMaxElements = 1ull << 40;
 constexpr std::uint64_t kMaxFileBytes = 1ull << 44;
-
-/// Ids of value types in the file.
-enum ValueType : std::uint32_t {
-  kU8,
-  kI8,
-  kU16,
-  kI16,
-  kU32,
-  kI32,
-  kF32,
-  kBool,
-  kString,
-  kArray,
-  kU64,
-  kI64,
-  kF64,
-  kNumValueTypes
-};
 
 constexpr std::array<std::string_view, kNumValueTypes> kTypeNames{"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
                                                                   "bool", "string", "array", "u64", "i64", "f64"};
@@ -128,7 +111,9 @@ class HeaderParser {
     const auto type = in_.read<std::uint32_t>(key);
     if (type >= kNumValueTypes) bad_format({key, type_at}, "unknown value type {}", type);
     count_decoded(1, 256, key);
-    metadata_.emplace_back(key, type == kArray ? read_array(key) : read_scalar(type, key));
+    GgufValue value = type == kArray ? read_array(key) : read_scalar(type, key);
+    if (type != kArray) value.stored_as = type;
+    metadata_.emplace_back(key, std::move(value));
   }
 
   GgufValue read_scalar(std::uint32_t type, const std::string& key) {
@@ -205,23 +190,23 @@ class HeaderParser {
         if (text.size() > 15) count_decoded(text.size(), 1, key);  // shorter ones live inside std::string
         strings.emplace_back(text);
       }
-      return {std::move(strings)};
+      return {std::move(strings), type};
     }
     count_decoded(count, type == kBool ? 1 : 8, key);
     if (type == kBool) {
       std::vector<bool> bools(count);
       for (std::uint64_t i = 0; i < count; ++i) bools[i] = read_bool(key);
-      return {std::move(bools)};
+      return {std::move(bools), type};
     }
     if (type == kF32 || type == kF64) {
       GgufValue::Floats floats(count);
       for (auto& value : floats)
         value = type == kF32 ? static_cast<double>(in_.read<float>(key)) : in_.read<double>(key);
-      return {std::move(floats)};
+      return {std::move(floats), type};
     }
     GgufValue::Integers integers(count);
     for (auto& value : integers) value = read_integer(type, key);
-    return {std::move(integers)};
+    return {std::move(integers), type};
   }
 
   void parse_tensor() {

@@ -20,14 +20,15 @@ struct GgufValue {
   using Floats = std::vector<double>;
   std::variant<std::int64_t, std::uint64_t, double, bool, std::string, Integers, Floats, std::vector<bool>, Strings>
       value;
+  std::optional<std::uint32_t> stored_as = {};  ///< type id in the file (of an array: of its elements); absent = free
 };
 
 struct GgufTensor {
   std::string name;
-  std::uint32_t ggml_type = 0;           ///< raw id; known to us or not
-  std::vector<std::int64_t> shape;       ///< C order: shape.back() is the contiguous dimension (reverse of `ne`)
-  int part = 0;                          ///< which file of a split model
-  std::uint64_t offset = 0;              ///< absolute byte offset in that file
+  std::uint32_t ggml_type = 0;      ///< raw id; known to us or not
+  std::vector<std::int64_t> shape;  ///< C order: shape.back() is the contiguous dimension (reverse of `ne`)
+  int part = 0;                     ///< which file of a split model
+  std::uint64_t offset = 0;         ///< absolute byte offset in that file
   std::uint64_t bytes = 0;
 };
 
@@ -53,8 +54,8 @@ class GgufFile {
 
   /// Typed access. nullptr / nullopt = absent. A present value of another type is an error that names key and types.
   const GgufValue* find(std::string_view key) const;
-  std::optional<std::int64_t> integer(std::string_view key) const;   ///< any integer type
-  std::optional<double> number(std::string_view key) const;          ///< f32, f64 or integer; must be finite
+  std::optional<std::int64_t> integer(std::string_view key) const;  ///< any integer type
+  std::optional<double> number(std::string_view key) const;         ///< f32, f64 or integer; must be finite
   std::optional<bool> boolean(std::string_view key) const;
   const std::string* string(std::string_view key) const;
   const GgufValue::Strings* strings(std::string_view key) const;
