@@ -1,9 +1,10 @@
 // Block formats as 8-bit codes with scales, decoded with AVX2 integer instructions. Included by the units
 // linear_<tier>.cpp only; everything has internal linkage, because each unit is compiled for another instruction set.
 //
-// A format states kBlockSize, kBlockBytes, kHalves (a scale per 16 values instead of 32) and kMinimum, and gives
-//   Header(block)       scale[..] of its groups of 32 (or 16) values, minimum[..] of its groups of 32
-//   codes(block, g)     the 32 codes of group g, with value = code * scale + minimum
+// Values are taken in spans of eight groups of 32 (the last span of a row may be shorter). A format states
+// kGroupsPerBlock, kBlockBytes, kHalves (a scale per 16 values instead of 32) and kMinimum, and gives
+//   Header(span, groups)  scale[8] (or [16]) and minimum[8] of a span
+//   codes(block, g)       the 32 codes of group g of a block, with value = code * scale + minimum
 
 #pragma once
 
@@ -54,67 +55,84 @@ inline __m256i iq4_values(__m256i codes) {
   return _mm256_shuffle_epi8(_mm256_set_m128i(table, table), codes);
 }
 
-struct OneScale {
-  float scale[1];
-  explicit OneScale(Block b) : scale{half_at(b)} {}
+/// Has later reads come from memory. Broadcasting a scale from memory is free; the compiler would rather shuffle it out
+/// of a register, on the one port that the products need.
+template <class T>
+inline void keep_in_memory(T& value) {
+  asm volatile("" : "+m"(value));
+}
+
+/// The halves at p, p + stride, ... as one vector, `count` <= 8 of them. Collected in general registers: narrow stores
+/// before a wide load would stall, inserting into a vector would keep the shuffle port busy.
+template <int kStride>
+inline __m128i eight_halves(Block p, int count) {
+  const auto four = [&](int first) {
+    std::uint64_t bits = 0;
+    for (int j = 0; j < 4; ++j)
+      if (first + j < count) bits |= std::uint64_t{read<std::uint16_t>(p + (first + j) * kStride)} << (16 * j);
+    return static_cast<long long>(bits);
+  };
+  return _mm_set_epi64x(four(4), four(0));
+}
+
+/// Scales of up to eight blocks of 32 values. Converting eight at a time matters: a conversion per block costs as much
+/// as the block's products.
+template <int kBlockBytes, bool kWithMinimum>
+struct EightHeaders {
+  float scale[8], minimum[8];
+  EightHeaders(Block b, int count) {
+    _mm256_storeu_ps(scale, _mm256_cvtph_ps(eight_halves<kBlockBytes>(b, count)));
+    keep_in_memory(scale);
+    if constexpr (kWithMinimum) _mm256_storeu_ps(minimum, _mm256_cvtph_ps(eight_halves<kBlockBytes>(b + 2, count)));
+  }
 };
 
-struct ScaleAndMinimum {
-  float scale[1], minimum[1];
-  explicit ScaleAndMinimum(Block b) : scale{half_at(b)}, minimum{half_at(b + 2)} {}
+/// Blocks of 32 values, taken in spans of eight: group g of a span is block g.
+template <int kBytes, bool kWithMinimum>
+struct SmallBlock {
+  static constexpr int kGroupsPerBlock = 1, kBlockBytes = kBytes;
+  static constexpr bool kHalves = false, kMinimum = kWithMinimum;
+  using Header = EightHeaders<kBytes, kWithMinimum>;
 };
 
-struct Q4_0 {
-  static constexpr int kBlockSize = 32, kBlockBytes = 18;
-  static constexpr bool kHalves = false, kMinimum = false;
-  using Header = OneScale;
+/// Blocks of 256 values: a span is one block.
+template <int kBytes, bool kWithHalves, bool kWithMinimum>
+struct LargeBlock {
+  static constexpr int kGroupsPerBlock = 8, kBlockBytes = kBytes;
+  static constexpr bool kHalves = kWithHalves, kMinimum = kWithMinimum;
+};
+
+struct Q4_0 : SmallBlock<18, false> {
   static __m256i codes(Block b, int) { return _mm256_sub_epi8(nibbles(b + 2), _mm256_set1_epi8(8)); }
 };
 
-struct Q4_1 {
-  static constexpr int kBlockSize = 32, kBlockBytes = 20;
-  static constexpr bool kHalves = false, kMinimum = true;
-  using Header = ScaleAndMinimum;
+struct Q4_1 : SmallBlock<20, true> {
   static __m256i codes(Block b, int) { return nibbles(b + 4); }
 };
 
-struct Q5_0 {
-  static constexpr int kBlockSize = 32, kBlockBytes = 22;
-  static constexpr bool kHalves = false, kMinimum = false;
-  using Header = OneScale;
+struct Q5_0 : SmallBlock<22, false> {
   static __m256i codes(Block b, int) {
     const __m256i q = _mm256_or_si256(nibbles(b + 6), fifth_bits(read<std::uint32_t>(b + 2)));
     return _mm256_sub_epi8(q, _mm256_set1_epi8(16));
   }
 };
 
-struct Q5_1 {
-  static constexpr int kBlockSize = 32, kBlockBytes = 24;
-  static constexpr bool kHalves = false, kMinimum = true;
-  using Header = ScaleAndMinimum;
+struct Q5_1 : SmallBlock<24, true> {
   static __m256i codes(Block b, int) { return _mm256_or_si256(nibbles(b + 8), fifth_bits(read<std::uint32_t>(b + 4))); }
 };
 
-struct Q8_0 {
-  static constexpr int kBlockSize = 32, kBlockBytes = 34;
-  static constexpr bool kHalves = false, kMinimum = false;
-  using Header = OneScale;
+struct Q8_0 : SmallBlock<34, false> {
   static __m256i codes(Block b, int) { return load32(b + 2); }
 };
 
-struct Iq4Nl {
-  static constexpr int kBlockSize = 32, kBlockBytes = 18;
-  static constexpr bool kHalves = false, kMinimum = false;
-  using Header = OneScale;
+struct Iq4Nl : SmallBlock<18, false> {
   static __m256i codes(Block b, int) { return iq4_values(nibbles(b + 2)); }
 };
 
-struct Iq4Xs {
-  static constexpr int kBlockSize = 256, kBlockBytes = 136;
-  static constexpr bool kHalves = false, kMinimum = false;
+struct Iq4Xs : LargeBlock<136, false, false> {
   struct Header {
     float scale[8];
-    explicit Header(Block b) {
+    Header(Block b, int) {
       const float d = half_at(b);
       const unsigned high = read<std::uint16_t>(b + 2), low = read<std::uint32_t>(b + 4);
       for (int g = 0; g < 8; ++g) {
@@ -129,7 +147,7 @@ struct Iq4Xs {
 /// d * sc and -(dmin * m) of the eight groups: 6-bit sc and m packed into 12 bytes.
 struct PackedScales {
   float scale[8], minimum[8];
-  explicit PackedScales(Block b) {
+  PackedScales(Block b, int) {
     const auto u0 = read<std::uint32_t>(b + 4), u1 = read<std::uint32_t>(b + 8), u2 = read<std::uint32_t>(b + 12);
     const std::uint32_t scale_low = u0 & 0x3f3f3f3fu;
     const std::uint32_t scale_high = (u2 & 0x0f0f0f0fu) | (((u0 >> 6) & 0x03030303u) << 4);
@@ -138,6 +156,7 @@ struct PackedScales {
     _mm256_storeu_ps(scale, _mm256_mul_ps(_mm256_set1_ps(half_at(b)), bytes_to_floats(scale_low, scale_high)));
     const __m256 m = _mm256_mul_ps(_mm256_set1_ps(half_at(b + 2)), bytes_to_floats(minimum_low, minimum_high));
     _mm256_storeu_ps(minimum, _mm256_xor_ps(m, _mm256_set1_ps(-0.0f)));
+    keep_in_memory(scale);
   }
   static __m256 bytes_to_floats(std::uint32_t low, std::uint32_t high) {
     const auto bytes = static_cast<long long>(low | (static_cast<std::uint64_t>(high) << 32));
@@ -151,16 +170,12 @@ inline __m256i shared_nibbles(Block qs, int g) {
   return _mm256_and_si256(g % 2 ? _mm256_srli_epi16(raw, 4) : raw, _mm256_set1_epi8(15));
 }
 
-struct Q4_K {
-  static constexpr int kBlockSize = 256, kBlockBytes = 144;
-  static constexpr bool kHalves = false, kMinimum = true;
+struct Q4_K : LargeBlock<144, false, true> {
   using Header = PackedScales;
   static __m256i codes(Block b, int g) { return shared_nibbles(b + 16, g); }
 };
 
-struct Q5_K {
-  static constexpr int kBlockSize = 256, kBlockBytes = 176;
-  static constexpr bool kHalves = false, kMinimum = true;
+struct Q5_K : LargeBlock<176, false, true> {
   using Header = PackedScales;
   static __m256i codes(Block b, int g) {
     const __m256i bit = _mm256_set1_epi8(static_cast<char>(1u << g));
@@ -169,16 +184,15 @@ struct Q5_K {
   }
 };
 
-struct Q6_K {
-  static constexpr int kBlockSize = 256, kBlockBytes = 210;
-  static constexpr bool kHalves = true, kMinimum = false;
+struct Q6_K : LargeBlock<210, true, false> {
   struct Header {
     float scale[16];
-    explicit Header(Block b) {
+    Header(Block b, int) {
       const __m256 d = _mm256_set1_ps(half_at(b + 208));
       const __m128i sc = load16(b + 192);
       _mm256_storeu_ps(scale, _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(sc))));
       _mm256_storeu_ps(scale + 8, _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(sc, 8)))));
+      keep_in_memory(scale);
     }
   };
   static __m256i codes(Block b, int g) {
@@ -189,6 +203,41 @@ struct Q6_K {
     return _mm256_sub_epi8(_mm256_or_si256(low, _mm256_slli_epi16(two, 4)), _mm256_set1_epi8(32));
   }
 };
+
+constexpr int kSpan = 256;  // values: eight groups
+
+template <class Format>
+constexpr int kSpanBytes = 8 / Format::kGroupsPerBlock* Format::kBlockBytes;
+
+/// Calls take(k, groups, span) for every span of a row: its first value, its groups, its first block.
+template <class Format, class Take>
+inline void each_span(Block row, std::int64_t cols, const Take& take) {
+  std::int64_t k = 0;
+  for (; k + kSpan <= cols; k += kSpan, row += kSpanBytes<Format>) take(k, 8, row);
+  if (Format::kGroupsPerBlock == 1 && k < cols) take(k, static_cast<int>(cols - k) / 32, row);
+}
+
+/// Asks for the weights of a few spans ahead: their rows lie one after the other.
+template <class Format>
+inline void prefetch_ahead(Block span) {
+  constexpr int kAhead = 2048;
+  for (int line = 0; line < kSpanBytes<Format>; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(span + kAhead + line), _MM_HINT_T0);
+}
+
+inline float sum_8(__m256 v) {
+  const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+  return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+}
+
+/// total + minimum * (sum of x) of the groups of a span, per lane.
+inline __m256 minimum_products(const float* minimum, const float* sums, int groups, __m256 total) {
+  if (groups == 8) return _mm256_fmadd_ps(_mm256_loadu_ps(minimum), _mm256_loadu_ps(sums), total);
+  float lanes[8] = {};
+  __builtin_memcpy(lanes, sums, static_cast<std::size_t>(groups) * sizeof(float));
+  return _mm256_fmadd_ps(_mm256_loadu_ps(minimum), _mm256_loadu_ps(lanes), total);
+}
 
 }  // namespace
 }  // namespace headlight::kernels

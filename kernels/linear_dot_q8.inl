@@ -22,40 +22,42 @@ inline __m256i products_q8(__m256i codes, __m256i xq) {
 #endif
 }
 
-inline float sum_8(__m256 v) {
-  const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
-  return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
+template <class Format>
+inline __m256i span_codes(Block span, int g) {
+  return Format::kGroupsPerBlock == 1 ? Format::codes(span + g * Format::kBlockBytes, 0) : Format::codes(span, g);
+}
+
+/// acc + the products of group g with one row of x, per lane.
+template <class Format>
+inline __m256 group_products_q8(__m256i codes, __m256 scale, const std::int8_t* xq, float x_scale, __m256 acc) {
+  const __m256 sums = _mm256_cvtepi32_ps(products_q8<Format::kMinimum>(codes, load32(reinterpret_cast<Block>(xq))));
+  return _mm256_fmadd_ps(_mm256_mul_ps(scale, _mm256_set1_ps(x_scale)), sums, acc);
 }
 
 template <class Format, int kRows>
-void dot_q8_rows(const DotQ8Args& args) {
-  constexpr int kGroups = Format::kBlockSize / 32;
+void dot_q8_rows(DotQ8Args args) {  // a copy: stores to y cannot change it
   const std::int64_t num_groups = args.cols / 32;
   for (std::int64_t r = 0; r < args.rows; ++r) {
-    Block b = args.w + r * args.row_bytes;
-    __m256 acc[kRows];
-    float minimum[kRows] = {};
-    for (int i = 0; i < kRows; ++i) acc[i] = _mm256_setzero_ps();
-    for (std::int64_t group = 0; group < num_groups; group += kGroups, b += Format::kBlockBytes) {
-      const typename Format::Header header(b);
+    __m256 acc[kRows], minimum[kRows];
+    for (int i = 0; i < kRows; ++i) acc[i] = minimum[i] = _mm256_setzero_ps();
+    each_span<Format>(args.w + r * args.row_bytes, args.cols, [&](std::int64_t k, int groups, Block span) {
+      prefetch_ahead<Format>(span);
+      const typename Format::Header header(span, groups);
 #pragma GCC unroll 8
-      for (int g = 0; g < kGroups; ++g) {
-        const __m256i codes = Format::codes(b, g);
+      for (int g = 0; g < groups; ++g) {
+        const __m256i codes = span_codes<Format>(span, g);
         __m256 scale = _mm256_set1_ps(header.scale[Format::kHalves ? 2 * g : g]);
         if constexpr (Format::kHalves) scale = _mm256_insertf128_ps(scale, _mm_set1_ps(header.scale[2 * g + 1]), 1);
-        for (int i = 0; i < kRows; ++i) {
-          const auto* xq = reinterpret_cast<Block>(args.xq) + i * args.cols + 32 * (group + g);
-          const __m256 sums = _mm256_cvtepi32_ps(products_q8<Format::kMinimum>(codes, load32(xq)));
-          const __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(args.scales[i * num_groups + group + g]));
-          acc[i] = _mm256_fmadd_ps(both, sums, acc[i]);
-          if constexpr (Format::kMinimum)
-            minimum[i] = __builtin_fmaf(header.minimum[g], args.sums[i * num_groups + group + g], minimum[i]);
-        }
+        for (int i = 0; i < kRows; ++i)
+          acc[i] = group_products_q8<Format>(codes, scale, args.xq + i * args.cols + k + 32 * g,
+                                             args.scales[i * num_groups + k / 32 + g], acc[i]);
       }
-    }
+      if constexpr (Format::kMinimum)
+        for (int i = 0; i < kRows; ++i)
+          minimum[i] = minimum_products(header.minimum, args.sums + i * num_groups + k / 32, groups, minimum[i]);
+    });
     for (int i = 0; i < kRows; ++i) {
-      const float total = Format::kMinimum ? sum_8(acc[i]) + minimum[i] : sum_8(acc[i]);
+      const float total = Format::kMinimum ? sum_8(acc[i]) + sum_8(minimum[i]) : sum_8(acc[i]);
       args.y[i * args.y_stride + r] = args.bias ? total + args.bias[r] : total;
     }
   }

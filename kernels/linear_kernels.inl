@@ -9,13 +9,23 @@
 namespace headlight::kernels {
 namespace {
 
+/// The codes of group g of a span as floats.
+template <class Format>
+inline void span_floats(Block span, int g, Vec (&v)[kGroupVecs]) {
+  if constexpr (Format::kGroupsPerBlock == 1)
+    group_floats<Format>(span + g * Format::kBlockBytes, 0, v);
+  else
+    group_floats<Format>(span, g, v);
+}
+
 template <class Format>
 void dequantize(Block row, float* out, std::int64_t cols) {
-  for (std::int64_t k = 0; k < cols; k += Format::kBlockSize, row += Format::kBlockBytes) {
-    const typename Format::Header header(row);
-    for (int g = 0; g < Format::kBlockSize / 32; ++g) {
+  each_span<Format>(row, cols, [&](std::int64_t k, int groups, Block span) {
+    const typename Format::Header header(span, groups);
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; ++g) {
       Vec v[kGroupVecs];
-      group_floats<Format>(row, g, v);
+      span_floats<Format>(span, g, v);
       for (int u = 0; u < kGroupVecs; ++u) {
         const int scale = Format::kHalves ? 2 * g + (u * kLanes) / 16 : g;
         Vec value = multiply(v[u], splat(header.scale[scale]));
@@ -23,7 +33,7 @@ void dequantize(Block row, float* out, std::int64_t cols) {
         store(out + k + 32 * g + u * kLanes, value);
       }
     }
-  }
+  });
 }
 
 /// acc + scale * <v, x> of one group, per lane.
@@ -39,51 +49,33 @@ inline Vec group_products(const Vec (&v)[kGroupVecs], const float* x, const floa
   return acc;
 }
 
-/// Sum over groups of minimum * (sum of x), for blocks of one group or of eight.
-template <class Format>
-struct MinimumSum {
-  float total = 0.0f;
-  void take(const typename Format::Header& header, const float* sums) {
-    total = __builtin_fmaf(header.minimum[0], sums[0], total);
-  }
-  float sum() const { return total; }
-};
-template <class Format>
-requires(Format::kBlockSize == 256) struct MinimumSum<Format> {
-  __m256 total = _mm256_setzero_ps();
-  void take(const typename Format::Header& header, const float* sums) {
-    total = _mm256_fmadd_ps(_mm256_loadu_ps(header.minimum), _mm256_loadu_ps(sums), total);
-  }
-  float sum() const {
-    const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(total), _mm256_extractf128_ps(total, 1));
-    const __m128 pair = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
-    return _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)));
-  }
-};
-
 template <class Format, int kRows>
-void dot_rows(const DotArgs& args) {
-  constexpr int kGroups = Format::kBlockSize / 32;
+void dot_rows(DotArgs args) {  // a copy: stores to y cannot change it
   for (std::int64_t r = 0; r < args.rows; ++r) {
-    Block b = args.w + r * args.row_bytes;
-    Vec acc[kRows];
-    MinimumSum<Format> minimum[kRows];
-    for (int i = 0; i < kRows; ++i) acc[i] = splat(0.0f);
-    for (std::int64_t k = 0; k < args.cols; k += Format::kBlockSize, b += Format::kBlockBytes) {
-      const typename Format::Header header(b);
+    Vec acc[kRows][2];  // even and odd groups: two chains hide the latency of the additions
+    __m256 minimum[kRows];
+    for (int i = 0; i < kRows; ++i) {
+      acc[i][0] = acc[i][1] = splat(0.0f);
+      minimum[i] = _mm256_setzero_ps();
+    }
+    each_span<Format>(args.w + r * args.row_bytes, args.cols, [&](std::int64_t k, int groups, Block span) {
+      prefetch_ahead<Format>(span);
+      const typename Format::Header header(span, groups);
 #pragma GCC unroll 8
-      for (int g = 0; g < kGroups; ++g) {
+      for (int g = 0; g < groups; ++g) {
         Vec v[kGroupVecs];
-        group_floats<Format>(b, g, v);
+        span_floats<Format>(span, g, v);
         for (int i = 0; i < kRows; ++i)
-          acc[i] = group_products<Format>(v, args.x + i * args.x_stride + k + 32 * g, header.scale, g, acc[i]);
+          acc[i][g % 2] =
+              group_products<Format>(v, args.x + i * args.x_stride + k + 32 * g, header.scale, g, acc[i][g % 2]);
       }
       if constexpr (Format::kMinimum)
-        for (int i = 0; i < kRows; ++i) minimum[i].take(header, args.sums + i * args.sums_stride + k / 32);
-    }
+        for (int i = 0; i < kRows; ++i)
+          minimum[i] = minimum_products(header.minimum, args.sums + i * args.sums_stride + k / 32, groups, minimum[i]);
+    });
     for (int i = 0; i < kRows; ++i) {
-      float total = sum_lanes(acc[i]);
-      if constexpr (Format::kMinimum) total += minimum[i].sum();
+      float total = sum_lanes(add(acc[i][0], acc[i][1]));
+      if constexpr (Format::kMinimum) total += sum_8(minimum[i]);
       args.y[i * args.y_stride + r] = args.bias ? total + args.bias[r] : total;
     }
   }
@@ -123,7 +115,7 @@ void convert(Block row, float* out, std::int64_t cols) {
 }
 
 template <class Type, int kRows>
-void dot_plain_rows(const DotArgs& args) {
+void dot_plain_rows(DotArgs args) {  // a copy: stores to y cannot change it
   using Stored = typename Type::Stored;
   constexpr int kChains = 4;
   for (std::int64_t r = 0; r < args.rows; ++r) {

@@ -102,44 +102,76 @@ constexpr int kGroupVecs = 32 / kLanes;  // vectors of a group of 32 values
 
 #if defined(__AVX512F__)
 
-/// values[nibble] of 16 bytes; the instruction looks at the low four bits of each index alone.
-inline Vec look_up(__m512i indices, const float* values) {
-  return _mm512_permutexvar_ps(indices, _mm512_loadu_ps(values));
+/// values[nibble] of 16 bytes, low or high nibbles. The look-up sees the low four bits of each index alone.
+template <bool kHigh>
+inline Vec nibble_floats(__m512i bytes, const float* values) {
+  return _mm512_permutexvar_ps(kHigh ? _mm512_srli_epi32(bytes, 4) : bytes, _mm512_loadu_ps(values));
 }
-inline __m512i byte_indices(Block p) {
-  return _mm512_cvtepu8_epi32(load16(p));
-}
-
 constexpr float kPlain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 constexpr float kCentred[16] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
 constexpr float kIq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
-/// Nibbles straight to floats by a table in a register: half the instructions of widening bytes.
-inline void nibble_floats(Block qs, const float* table, Vec (&v)[2]) {
-  const __m512i bytes = byte_indices(qs);
-  v[0] = look_up(bytes, table);
-  v[1] = look_up(_mm512_srli_epi32(bytes, 4), table);
+inline __m512i widened(Block p) {
+  return _mm512_cvtepu8_epi32(load16(p));
+}
+inline Vec signed_floats(Block p) {
+  return from_bytes(load16(p));
+}
+
+#else
+
+template <bool kHigh>
+inline Vec nibble_floats(__m256i bytes, int offset) {
+  const __m256i nibble = kHigh ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+  return _mm256_cvtepi32_ps(offset ? _mm256_sub_epi32(nibble, _mm256_set1_epi32(offset)) : nibble);
+}
+constexpr int kPlain = 0, kCentred = 8;
+
+inline __m128i load8(Block p) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+}
+inline __m256i widened(Block p) {
+  return _mm256_cvtepu8_epi32(load8(p));
+}
+inline Vec signed_floats(Block p) {
+  return from_bytes(load8(p));
 }
 
 #endif
 
-/// The codes of group g as floats.
+/// Nibbles of 16 bytes straight to floats, low ones first: half the shuffles of going through bytes.
+template <class Values>
+inline void low_then_high(Block qs, const Values& values, Vec (&v)[kGroupVecs]) {
+  for (int u = 0; u < kGroupVecs / 2; ++u) {
+    const auto bytes = widened(qs + u * kLanes);
+    v[u] = nibble_floats<false>(bytes, values);
+    v[u + kGroupVecs / 2] = nibble_floats<true>(bytes, values);
+  }
+}
+
+/// The codes of group g of a block as floats.
 template <class Format>
 inline void group_floats(Block b, int g, Vec (&v)[kGroupVecs]) {
+  if constexpr (__is_same(Format, Q4_0)) {
+    low_then_high(b + 2, kCentred, v);
+  } else if constexpr (__is_same(Format, Q4_1)) {
+    low_then_high(b + 4, kPlain, v);
 #if defined(__AVX512F__)
-  if constexpr (__is_same(Format, Q4_0)) return nibble_floats(b + 2, kCentred, v);
-  if constexpr (__is_same(Format, Q4_1)) return nibble_floats(b + 4, kPlain, v);
-  if constexpr (__is_same(Format, Iq4Nl)) return nibble_floats(b + 2, kIq4, v);
-  if constexpr (__is_same(Format, Iq4Xs)) return nibble_floats(b + 8 + 16 * g, kIq4, v);
-  if constexpr (__is_same(Format, Q4_K)) {
-    for (int part = 0; part < 2; ++part) {
-      const __m512i bytes = byte_indices(b + 16 + 32 * (g / 2) + 16 * part);
-      v[part] = look_up(g % 2 ? _mm512_srli_epi32(bytes, 4) : bytes, kPlain);
-    }
-    return;
-  }
+  } else if constexpr (__is_same(Format, Iq4Nl)) {
+    low_then_high(b + 2, kIq4, v);
+  } else if constexpr (__is_same(Format, Iq4Xs)) {
+    low_then_high(b + 8 + 16 * g, kIq4, v);
 #endif
-  floats_of(Format::codes(b, g), v);
+  } else if constexpr (__is_same(Format, Q4_K)) {
+    for (int u = 0; u < kGroupVecs; ++u) {
+      const auto bytes = widened(b + 16 + 32 * (g / 2) + u * kLanes);
+      v[u] = g % 2 ? nibble_floats<true>(bytes, kPlain) : nibble_floats<false>(bytes, kPlain);
+    }
+  } else if constexpr (__is_same(Format, Q8_0)) {
+    for (int u = 0; u < kGroupVecs; ++u) v[u] = signed_floats(b + 2 + u * kLanes);
+  } else {
+    floats_of(Format::codes(b, g), v);
+  }
 }
 
 }  // namespace
