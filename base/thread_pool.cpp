@@ -1,6 +1,8 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include <sched.h>
 
@@ -27,16 +29,35 @@ class FlushDenormals {
 #endif
 };
 
+void pause_processor() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+/// Looks at `ready` for up to 50 microseconds: about what putting a thread to sleep and waking it costs.
+template <class Ready>
+bool spin_until(const Ready& ready) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+  do {
+    for (int look = 0; look < 16; ++look) {
+      if (ready()) return true;
+      pause_processor();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return ready();
+}
+
 }  // namespace
 
-ThreadPool::ThreadPool(int num_threads) {
+ThreadPool::ThreadPool(int num_threads) : spin_(num_threads <= available_threads()) {
   for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { worker_loop(worker); });
 }
 
 ThreadPool::~ThreadPool() {
   {
     const std::lock_guard lock(mutex_);
-    stop_ = true;
+    stop_.store(true, std::memory_order_relaxed);
   }
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
@@ -51,21 +72,29 @@ int ThreadPool::available_threads() {
 
 void ThreadPool::parallel_for(std::int64_t count, const std::function<void(std::int64_t, int)>& task) {
   if (count <= 0) return;
-  {
-    const std::lock_guard lock(mutex_);
-    task_ = &task;
-    count_ = count;
-    next_.store(0, std::memory_order_relaxed);
-    error_ = nullptr;
-    running_ = static_cast<int>(workers_.size());
-    ++generation_;
+  task_ = &task;
+  count_ = count;
+  error_ = nullptr;
+  next_.store(0, std::memory_order_relaxed);
+  const bool alone = workers_.empty() || count == 1;
+  if (!alone) {
+    running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    {
+      const std::lock_guard lock(mutex_);
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
   }
-  if (!workers_.empty()) wake_.notify_all();
   run_tasks(0);
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return running_ == 0; });
+  if (!alone) {
+    const auto finished = [this] { return running_.load(std::memory_order_acquire) == 0; };
+    if (!spin_ || !spin_until(finished)) {
+      std::unique_lock lock(mutex_);
+      done_.wait(lock, finished);
+    }
+  }
   task_ = nullptr;
-  if (error_) std::rethrow_exception(error_);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void ThreadPool::run_tasks(int worker) {
@@ -83,18 +112,23 @@ void ThreadPool::run_tasks(int worker) {
   }
 }
 
+void ThreadPool::wait_for_generation(std::uint64_t seen) {
+  const auto called = [&] {
+    return stop_.load(std::memory_order_relaxed) || generation_.load(std::memory_order_acquire) != seen;
+  };
+  if (spin_ && spin_until(called)) return;
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, called);
+}
+
 void ThreadPool::worker_loop(int worker) {
-  std::uint64_t seen = 0;
-  while (true) {
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
-      if (stop_) return;
-      seen = generation_;
-    }
+  for (std::uint64_t seen = 0;; ++seen) {  // the caller waits for every worker, so none can miss a generation
+    wait_for_generation(seen);
+    if (stop_.load(std::memory_order_relaxed)) return;
     run_tasks(worker);
-    const std::lock_guard lock(mutex_);
-    if (--running_ == 0) done_.notify_one();
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) > 1) continue;
+    { const std::lock_guard lock(mutex_); }  // the caller is either before its last look or asleep
+    done_.notify_one();
   }
 }
 

@@ -16,6 +16,9 @@ namespace headlight {
 /// Tasks are taken from a shared counter; results must not depend on which worker runs a task (each task writes its
 /// own output, partial sums are combined by the caller in task order). Then any thread count gives the same bits.
 /// Denormals are flushed to zero while a task runs.
+///
+/// Between loops a worker looks for work for some tens of microseconds before it sleeps, because a decode step is
+/// hundreds of loops of a few microseconds each; it sleeps at once when there are more threads than processors.
 class ThreadPool {
  public:
   explicit ThreadPool(int num_threads);
@@ -34,18 +37,21 @@ class ThreadPool {
 
  private:
   void worker_loop(int worker);
+  void wait_for_generation(std::uint64_t seen);
   void run_tasks(int worker);
 
   std::vector<std::thread> workers_;
-  std::mutex mutex_;  // guards everything below except next_
+  bool spin_ = false;
+  std::mutex mutex_;  // guards error_, and the steps from "about to sleep" to asleep
   std::condition_variable wake_, done_;
+  // Written by the caller between loops, published by generation_.
   const std::function<void(std::int64_t, int)>* task_ = nullptr;
   std::int64_t count_ = 0;
-  std::atomic<std::int64_t> next_{0};
-  std::uint64_t generation_ = 0;
-  int running_ = 0;
-  bool stop_ = false;
   std::exception_ptr error_;
+  alignas(64) std::atomic<std::int64_t> next_{0};
+  alignas(64) std::atomic<std::uint64_t> generation_{0};  // number of the current loop; changes under mutex_
+  alignas(64) std::atomic<int> running_{0};               // workers that have not finished the current loop
+  std::atomic<bool> stop_{false};
 };
 
 }  // namespace headlight
