@@ -49,7 +49,9 @@ TEST(Bfloat16, RoundsToNearestEven) {
   EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::numeric_limits<float>::quiet_NaN()))));
   for (std::uint32_t bits = 0; bits < 65536; ++bits) {
     const float value = bf16_to_f32(static_cast<std::uint16_t>(bits));
-    if (!std::isnan(value)) ASSERT_EQ(f32_to_bf16(value), bits);
+    if (!std::isnan(value)) {
+      ASSERT_EQ(f32_to_bf16(value), bits);
+    }
   }
 }
 
