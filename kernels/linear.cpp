@@ -11,7 +11,6 @@
 namespace headlight::kernels {
 namespace {
 
-constexpr std::int64_t kGemmMinRows = 12;  // fewer rows of x: passes over the weights of kMaxDotRows rows each
 constexpr std::int64_t kDotTaskWeights = 64 * 1024;  // about 5 us of work: several times the price of sharing it
 constexpr std::int64_t kGemmTasksWanted = 6;
 

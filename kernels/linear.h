@@ -20,6 +20,7 @@ struct MatrixView {
 /// Scratch of linear(): one dequantised panel per worker. Kept between calls.
 struct LinearWorkspace {
   Buffer<float> panels;
+  Buffer<float> rounded;  ///< x of linear_q8()
 };
 
 /// y[i, o] = sum_k x[i, k] W[o, k] + bias[o], f32 accumulation; the weights stay quantised, a panel of rows at a time
@@ -31,7 +32,8 @@ void linear(ThreadPool& pool, LinearWorkspace& workspace, const MatrixView& w, c
             std::int64_t x_stride, float* y, std::int64_t y_stride, const float* bias);
 
 /// As linear(), with both operands quantised to 8 bits per 32 values (opt-in `--act-quant q8`): faster decode, moves
-/// attention by up to 0.1, recorded in every capture made with it.
+/// attention by up to 0.1, recorded in every capture made with it. Types that do not store small integers per block
+/// (F32, F16, BF16, Q2_K, Q3_K, IQ4_XS) are computed by linear().
 void linear_q8(ThreadPool& pool, LinearWorkspace& workspace, const MatrixView& w, const float* x, std::int64_t n,
                std::int64_t x_stride, float* y, std::int64_t y_stride, const float* bias);
 

@@ -5,6 +5,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "kernels/cpu_tier.h"
 #include "kernels/linear.h"
 #include "kernels/linear_tiers.h"
 
@@ -107,30 +108,69 @@ Group group_of(TensorType type, Block row, std::int64_t index) {
   return legacy_group(type, b);
 }
 
-/// x = xq * scale per 32 values: scale = max|x| / 127, xq rounded to nearest, ties to even. A block that holds NaN or
-/// infinity gets a NaN scale, so that it shows in the product.
-void quantize(const float* x, std::int64_t count, std::int8_t* xq, float* scales, float* sums) {
+void quantize_row(const float* x, std::int64_t count, std::int8_t* xq, float* scales, float* sums) {
+#if defined(__x86_64__)
+  if (active_cpu_tier() != CpuTier::scalar) return quantize_q8_avx2(x, count, xq, scales, sums);
+#endif
+  quantize_q8_scalar(x, count, xq, scales, sums);
+}
+
+/// x as 8-bit codes, inside a buffer of floats.
+struct QuantizedRows {
+  std::int8_t* xq = nullptr;  ///< [n][cols]
+  float* scales = nullptr;    ///< [n][cols / 32]
+  float* sums = nullptr;
+
+  QuantizedRows(Buffer<float>& buffer, std::int64_t n, std::int64_t cols) {
+    const std::int64_t groups = n * (cols / kActivationBlock);
+    const auto size = static_cast<std::size_t>(2 * groups + n * cols / 4);  // four codes in the room of a float
+    if (buffer.size() < size) buffer = Buffer<float>(size);
+    scales = buffer.data();
+    sums = scales + groups;
+    xq = reinterpret_cast<std::int8_t*>(sums + groups);
+  }
+};
+
+/// Many rows: x rounded to its 8-bit values and multiplied in f32, the same arithmetic up to the order of sums.
+void gemm_of_rounded(ThreadPool& pool, LinearWorkspace& workspace, const MatrixView& w, const float* x, std::int64_t n,
+                     std::int64_t x_stride, float* y, std::int64_t y_stride, const float* bias) {
+  const auto cols = static_cast<std::size_t>(w.cols);
+  if (workspace.rounded.size() < static_cast<std::size_t>(n) * cols)
+    workspace.rounded = Buffer<float>(static_cast<std::size_t>(n) * cols);
+  float* rounded = workspace.rounded.data();
+  pool.parallel_for((n + 15) / 16, [&](std::int64_t task, int) {
+    Buffer<float> buffer;
+    const QuantizedRows row(buffer, 1, w.cols);
+    for (std::int64_t i = task * 16; i < std::min(n, task * 16 + 16); ++i) {
+      quantize_row(x + i * x_stride, w.cols, row.xq, row.scales, row.sums);
+      for (std::int64_t k = 0; k < w.cols; ++k)
+        rounded[i * w.cols + k] = static_cast<float>(row.xq[k]) * row.scales[k / kActivationBlock];
+    }
+  });
+  linear(pool, workspace, w, rounded, n, w.cols, y, y_stride, bias);
+}
+
+}  // namespace
+
+void quantize_q8_scalar(const float* x, std::int64_t count, std::int8_t* xq, float* scales, float* sums) {
   for (std::int64_t b = 0; b < count / kActivationBlock; ++b, x += kActivationBlock, xq += kActivationBlock) {
     float largest = 0.0f, poison = 0.0f;
     for (int k = 0; k < kActivationBlock; ++k) {
       largest = std::max(largest, std::fabs(x[k]));
       poison += x[k] * 0.0f;
     }
-    const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    const bool usable = largest >= kSmallestQ8 && poison == 0.0f;
+    const float inverse = usable ? 127.0f / largest : 0.0f;
     int total = 0;
     for (int k = 0; k < kActivationBlock; ++k) {
-      const float scaled = std::nearbyint(x[k] * inverse);
-      // Also where x is not finite, or 127 / largest overflowed: the cast must stay defined.
-      const int code = scaled >= -127.0f && scaled <= 127.0f ? static_cast<int>(scaled) : 0;
+      const int code = usable ? static_cast<int>(std::nearbyint(x[k] * inverse)) : 0;
       xq[k] = static_cast<std::int8_t>(code);
       total += code;
     }
-    scales[b] = largest / 127.0f + poison;
+    scales[b] = (usable ? largest / 127.0f : 0.0f) + poison;
     sums[b] = scales[b] * static_cast<float>(total);
   }
 }
-
-}  // namespace
 
 bool has_codes(TensorType type) {
   switch (type) {
@@ -174,16 +214,13 @@ void linear_q8(ThreadPool& pool, LinearWorkspace& workspace, const MatrixView& w
   if (n <= 0 || w.rows <= 0) return;
   HEADLIGHT_CHECK(w.cols > 0 && x_stride >= w.cols && y_stride >= w.rows);
 
+  if (n >= kGemmMinRows) return gemm_of_rounded(pool, workspace, w, x, n, x_stride, y, y_stride, bias);
+
   const std::int64_t num_groups = w.cols / kActivationBlock;
-  const auto wanted = static_cast<std::size_t>(n * (2 * num_groups + w.cols / 4));  // four codes in the room of a float
-  if (workspace.panels.size() < wanted) workspace.panels = Buffer<float>(wanted);
-  float* scales = workspace.panels.data();
-  float* sums = scales + n * num_groups;
-  auto* xq = reinterpret_cast<std::int8_t*>(sums + n * num_groups);
-  pool.parallel_for((n + 15) / 16, [&](std::int64_t task, int) {
-    for (std::int64_t i = task * 16; i < std::min(n, task * 16 + 16); ++i)
-      quantize(x + i * x_stride, w.cols, xq + i * w.cols, scales + i * num_groups, sums + i * num_groups);
-  });
+  const QuantizedRows rows(workspace.rounded, n, w.cols);
+  for (std::int64_t i = 0; i < n; ++i)
+    quantize_row(x + i * x_stride, w.cols, rows.xq + i * w.cols, rows.scales + i * num_groups,
+                 rows.sums + i * num_groups);
 
   const auto fast = type_kernels(w.type).dot_q8;
   const auto bytes = static_cast<std::int64_t>(row_bytes(w.type, w.cols));
@@ -198,9 +235,9 @@ void linear_q8(ThreadPool& pool, LinearWorkspace& workspace, const MatrixView& w
                    .bias = bias ? bias + first : nullptr};
     for (std::int64_t i = 0; i < n; i += kMaxDotRows) {
       args.n = static_cast<int>(std::min<std::int64_t>(kMaxDotRows, n - i));
-      args.xq = xq + i * w.cols;
-      args.scales = scales + i * num_groups;
-      args.sums = sums + i * num_groups;
+      args.xq = rows.xq + i * w.cols;
+      args.scales = rows.scales + i * num_groups;
+      args.sums = rows.sums + i * num_groups;
       args.y = y + i * y_stride + first;
       if (fast)
         fast(args);

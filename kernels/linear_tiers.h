@@ -50,6 +50,13 @@ struct TypeKernels {
   void (*dot_q8)(const DotQ8Args& args) = nullptr;
 };
 
+/// x = xq * scale per 32 values: scale = max|x| / 127, xq rounded to nearest, ties to even; sum = scale * sum of xq. A
+/// block of values below 1e-36 counts as zeros. A block with NaN or infinity gets a NaN scale, so that it shows in the
+/// product. The same bits on every tier.
+void quantize_q8_scalar(const float* x, std::int64_t count, std::int8_t* xq, float* scales, float* sums);
+void quantize_q8_avx2(const float* x, std::int64_t count, std::int8_t* xq, float* scales, float* sums);
+constexpr float kSmallestQ8 = 1e-36f;
+
 TypeKernels type_kernels_avx2(TensorType type);
 TypeKernels type_kernels_avx512(TensorType type);
 TypeKernels type_kernels_avx512vnni(TensorType type);
@@ -59,6 +66,9 @@ TypeKernels type_kernels(TensorType type);
 
 /// Whether values are code * scale + minimum, so that the dot product wants the sums of x.
 bool has_minimum(TensorType type);
+
+/// From this many rows of x on, a GEMM on dequantised panels is faster than passes over the weights.
+constexpr std::int64_t kGemmMinRows = 12;
 
 /// Plain twin of TypeKernels::dot_q8, for every type with has_codes().
 void dot_q8_scalar(TensorType type, const DotQ8Args& args);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/linear.h"
+#include "kernels/linear_tiers.h"
 #include "tests/kernels/linear_random.h"
 
 namespace headlight::kernels {
@@ -143,6 +144,37 @@ TEST_P(LinearQ8, NanAndInfinityShow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LinearQ8, ::testing::ValuesIn(all_cases()), name_of);
+
+TEST(QuantizeQ8, TiersAgreeBitForBit) {
+  if (detected_cpu_tier() == CpuTier::scalar) GTEST_SKIP() << "needs AVX2";
+#if defined(__x86_64__)
+  std::mt19937 random(9);
+  auto x = random_values(32 * 64, random);
+  for (std::size_t k = 0; k < 32; ++k) {
+    x[32 + k] = 0.0f;
+    x[64 + k] *= 1e-38f;
+    x[96 + k] *= 1e36f;
+    x[128 + k] = k == 7 ? 127.0f : static_cast<float>(k) + 0.5f;  // ties
+  }
+  x[170] = std::numeric_limits<float>::quiet_NaN();
+  x[200] = -std::numeric_limits<float>::infinity();
+  const auto count = static_cast<std::int64_t>(x.size());
+  std::vector<std::int8_t> a(x.size()), b(x.size());
+  std::vector<float> scales_a(64), scales_b(64), sums_a(64), sums_b(64);
+  quantize_q8_scalar(x.data(), count, a.data(), scales_a.data(), sums_a.data());
+  quantize_q8_avx2(x.data(), count, b.data(), scales_b.data(), sums_b.data());
+  EXPECT_EQ(a, b);
+  for (std::size_t k = 0; k < 64; ++k) {
+    EXPECT_EQ(std::isnan(scales_a[k]), k == 5 || k == 6);
+    if (std::isnan(scales_a[k])) {
+      EXPECT_TRUE(std::isnan(scales_b[k]) && std::isnan(sums_a[k]) && std::isnan(sums_b[k]));
+    } else {
+      EXPECT_EQ(scales_a[k], scales_b[k]);
+      EXPECT_EQ(sums_a[k], sums_b[k]);
+    }
+  }
+#endif
+}
 
 TEST(LinearQ8Fallback, OtherTypesEqualLinear) {
   std::mt19937 random(5);
