@@ -1,0 +1,298 @@
+// Parity with Hugging Face transformers on tiny models of every architecture.
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "core/capture/replay.h"
+#include "core/engine/session_impl.h"
+#include "tests/engine/golden_case.h"
+#include "tests/support/synthetic_model.h"
+
+namespace headlight::engine {
+namespace {
+
+using testing_support::attention_of_decode;
+using testing_support::capture_maps;
+using testing_support::Golden;
+using testing_support::largest_difference;
+using testing_support::load_golden;
+using testing_support::open_golden_model;
+
+constexpr float kMapTolerance = 1e-4f;
+constexpr double kLogitTolerance = 2e-4;  // of the largest logit of the position
+constexpr double kControlFactor = 20.0;
+
+class GoldenTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  GoldenTest() : golden_(load_golden(GetParam())) {}
+
+  std::vector<float> logits_of(Engine& engine) const {
+    std::vector<float> logits(golden_.logits.size());
+    Session session(engine);
+    session.forward(golden_.ids, logits);
+    return logits;
+  }
+
+  /// Largest |dz| of any position over the tolerance of that position; below 1 is parity.
+  double logit_error(const std::vector<float>& logits) const {
+    const std::size_t vocab = golden_.logits.size() / golden_.ids.size();
+    double worst = 0.0;
+    for (std::size_t i = 0; i < golden_.ids.size(); ++i) {
+      double difference = 0.0, largest = 0.0;
+      for (std::size_t v = i * vocab; v < (i + 1) * vocab; ++v) {
+        difference = std::max(difference, std::abs(static_cast<double>(logits[v]) - golden_.logits[v]));
+        largest = std::max(largest, std::abs(static_cast<double>(golden_.logits[v])));
+      }
+      worst = std::max(worst, difference / (kLogitTolerance * largest));
+    }
+    return worst;
+  }
+
+  Golden golden_;
+};
+
+TEST_P(GoldenTest, LogitsOfEveryPosition) {
+  Engine engine(open_golden_model(GetParam()), {});
+  EXPECT_LT(logit_error(logits_of(engine)), 1.0);
+}
+
+TEST_P(GoldenTest, EveryMapFromTheDenseLevel) {
+  Engine engine(open_golden_model(GetParam()), {});
+  const auto capture = capture_maps(engine, golden_.ids);
+  const std::size_t map = golden_.ids.size() * golden_.ids.size();
+  for (int layer = 0; layer < engine.spec().num_layers; ++layer)
+    for (int head = 0; head < engine.spec().num_heads; ++head) {
+      const auto at = static_cast<std::size_t>(layer * engine.spec().num_heads + head) * map;
+      const Buffer<float> dense = capture->dense(0, layer, head);
+      EXPECT_LT(largest_difference(dense.data(), golden_.attn.data() + at, map), kMapTolerance)
+          << "layer " << layer << " head " << head;
+    }
+}
+
+TEST_P(GoldenTest, EveryMapFromReplay) {
+  Engine engine(open_golden_model(GetParam()), {});
+  const auto capture = capture_maps(engine, golden_.ids);
+  const auto n = static_cast<std::int64_t>(golden_.ids.size());
+  std::vector<float> tile(static_cast<std::size_t>(n * n));
+  for (int layer = 0; layer < engine.spec().num_layers; ++layer)
+    for (int head = 0; head < engine.spec().num_heads; ++head) {
+      capture::replay_tile(*capture, {0, layer, head}, {0, n, 0, n}, engine.pool(), tile);
+      const auto at = static_cast<std::size_t>(layer * engine.spec().num_heads + head) * tile.size();
+      EXPECT_LT(largest_difference(tile.data(), golden_.attn.data() + at, tile.size()), kMapTolerance)
+          << "layer " << layer << " head " << head;
+    }
+}
+
+TEST_P(GoldenTest, HiddenStatesEmbeddingsAndRotatedOperands) {
+  Engine engine(open_golden_model(GetParam()), {});
+  const auto capture = capture_maps(engine, golden_.ids);
+  const formats::ModelSpec& spec = engine.spec();
+  const std::size_t n = golden_.ids.size(), d = static_cast<std::size_t>(spec.hidden_size);
+  const Buffer<float> norms = capture->hidden(0, "norm_l2");
+  ASSERT_EQ(norms.size(), static_cast<std::size_t>(spec.num_layers + 1) * n);
+  for (std::size_t row = 0; row < norms.size(); ++row) {
+    double sum = 0.0;
+    for (std::size_t e = row * d; e < (row + 1) * d; ++e)
+      sum += static_cast<double>(golden_.resid[e]) * golden_.resid[e];
+    EXPECT_NEAR(norms[row] / std::sqrt(sum), 1.0, 1e-4) << "level " << row / n << " token " << row % n;
+  }
+  const auto size = n * static_cast<std::size_t>(spec.head_dim);
+  std::vector<float> operand(size);
+  for (int head = 0; head < spec.num_heads; ++head) {
+    capture->read_q(0, 0, head, 0, static_cast<std::int64_t>(n), operand.data());
+    EXPECT_LT(largest_difference(operand.data(), golden_.q_rot.data() + static_cast<std::size_t>(head) * size, size),
+              2e-5f);
+  }
+  for (int head = 0; head < spec.num_kv_heads; ++head) {
+    capture->read_k(0, 0, head, 0, static_cast<std::int64_t>(n), operand.data());
+    EXPECT_LT(largest_difference(operand.data(), golden_.k_rot.data() + static_cast<std::size_t>(head) * size, size),
+              2e-5f);
+  }
+}
+
+TEST_P(GoldenTest, MassOfLearnedSinks) {
+  Engine engine(open_golden_model(GetParam()), {});
+  const auto capture = capture_maps(engine, golden_.ids);
+  const std::size_t per_layer = golden_.ids.size() * static_cast<std::size_t>(engine.spec().num_heads);
+  for (int layer = 0; layer < engine.spec().num_layers; ++layer) {
+    const Buffer<float> mass = capture->statistic(0, "null_mass", layer);
+    const std::vector<float> none(per_layer, 0.0f);  // models without learned sinks
+    const float* expected = golden_.sink_mass.empty()
+                                ? none.data()
+                                : golden_.sink_mass.data() + static_cast<std::size_t>(layer) * per_layer;
+    EXPECT_LT(largest_difference(mass.data(), expected, per_layer), golden_.sink_mass.empty() ? 1e-30f : kMapTolerance);
+  }
+}
+
+TEST_P(GoldenTest, DecodeGivesTheRowsOfThePrefill) {
+  Engine engine(open_golden_model(GetParam()), {});
+  const std::size_t n = golden_.ids.size(), vocab = golden_.logits.size() / n, steps = 4;
+  const auto decoded = attention_of_decode(engine, golden_.ids, static_cast<std::int64_t>(steps));
+  const std::size_t heads = static_cast<std::size_t>(engine.spec().num_layers * engine.spec().num_heads);
+  for (std::size_t lh = 0; lh < heads; ++lh)
+    EXPECT_LT(largest_difference(decoded.attn.data() + lh * steps * n,
+                                 golden_.attn.data() + (lh + 1) * n * n - steps * n, steps * n),
+              kMapTolerance);
+  std::vector<float> logits = golden_.logits;  // rows of the prompt are not looked at again
+  std::copy(decoded.logits.begin(), decoded.logits.end(), logits.end() - static_cast<std::ptrdiff_t>(steps * vocab));
+  EXPECT_LT(logit_error(logits), 1.0);
+}
+
+TEST_P(GoldenTest, BfloatCacheStaysClose) {
+  EngineOptions options;
+  options.kv_dtype = DType::bf16;
+  Engine engine(open_golden_model(GetParam()), options), exact(open_golden_model(GetParam()), {});
+  const auto rounded = logits_of(engine), full = logits_of(exact);
+  const float difference = largest_difference(rounded.data(), full.data(), full.size());
+  EXPECT_GT(difference, 0.0f);
+  EXPECT_LT(difference, 1.0f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, ::testing::ValuesIn(testing_support::golden_model_names()),
+                         [](const auto& instance) { return instance.param; });
+
+/// One special of an architecture switched off: some probability must move by far more than the tolerance, or the
+/// parity tests above would not notice it missing.
+struct Control {
+  std::string model, name;
+  std::function<void(formats::ModelFile&)> mutate;
+  bool moves_logits_only = false;
+};
+
+template <class Change>
+std::function<void(formats::ModelFile&)> spec_change(Change change) {
+  return [change](formats::ModelFile& model) { change(model.spec); };
+}
+
+formats::Weights without(const formats::Weights& weights, const std::vector<std::string>& ends) {
+  formats::Weights kept = weights;  // shares the storage
+  formats::Weights out;
+  out.keep_alive(std::make_shared<formats::Weights>(weights));
+  for (const auto& [name, tensor] : kept.all()) {
+    bool drop = false;
+    for (const std::string& end : ends)
+      drop = drop || (name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0);
+    if (!drop) out.add(name, tensor);
+  }
+  return out;
+}
+
+void subtract_one_from_norms(formats::ModelFile& model) {
+  formats::Weights out;
+  out.keep_alive(std::make_shared<formats::Weights>(model.weights));
+  for (const auto& [name, tensor] : model.weights.all()) {
+    formats::WeightTensor changed = tensor;
+    if (name.find("norm.weight") != std::string::npos) {
+      const auto bytes = out.allocate(tensor.bytes());
+      auto* values = reinterpret_cast<float*>(bytes.data());
+      std::copy_n(reinterpret_cast<const float*>(tensor.data), tensor.cols, values);
+      for (std::int64_t e = 0; e < tensor.cols; ++e) values[e] -= 1.0f;
+      changed.data = bytes.data();
+    }
+    out.add(name, changed);
+  }
+  model.weights = std::move(out);
+}
+
+std::vector<Control> controls() {
+  using Spec = formats::ModelSpec;
+  using Kind = formats::RopeScaling::Kind;
+  const auto no_scaling = spec_change([](Spec& s) { s.rope.scaling.kind = s.rope_sliding.scaling.kind = Kind::none; });
+  const auto wider = spec_change([](Spec& s) { ++s.sliding_window; });
+  const auto narrower = spec_change([](Spec& s) { --s.sliding_window; });
+  const auto swapped = spec_change([](Spec& s) {
+    for (auto& sliding : s.is_sliding) sliding = !sliding;
+  });
+  const auto no_qk_norm = spec_change([](Spec& s) { s.qk_norm = Spec::QkNorm::none; });
+  const auto plain_scale = spec_change([](Spec& s) { s.attention_scale = 1.0 / std::sqrt(s.head_dim); });
+  const auto no_post_norms = spec_change([](Spec& s) { s.block = formats::BlockKind::pre_norm; });
+  const auto no_bias = [](formats::ModelFile& model) {
+    model.weights = without(model.weights, {"attn_q.bias", "attn_k.bias", "attn_v.bias"});
+  };
+  const auto no_magnitude =
+      spec_change([](Spec& s) { s.rope.scaling.attention_factor = s.rope_sliding.scaling.attention_factor = 1.0; });
+  const auto flip_truncate = spec_change(
+      [](Spec& s) { s.rope.scaling.truncate = s.rope_sliding.scaling.truncate = !s.rope.scaling.truncate; });
+  return {
+      {"llama_linear", "NoRopeScaling", no_scaling},
+      {"llama_llama3", "NoRopeScaling", no_scaling},
+      {"llama_yarn", "NoRopeScaling", no_scaling},
+      {"llama_yarn", "TruncateFlipped", flip_truncate},
+      {"llama_yarn", "NoMagnitude", no_magnitude},
+      {"llama_bias", "NoBias", no_bias},
+      {"mistral", "WindowPlusOne", wider},
+      {"mistral", "WindowMinusOne", narrower},
+      {"qwen2", "NoBias", no_bias},
+      {"qwen2_window", "WindowPlusOne", wider},
+      {"qwen2_window", "KindsSwapped", swapped},
+      {"qwen3", "NoQkNorm", no_qk_norm},
+      {"gemma", "NormsWithoutOne", subtract_one_from_norms},
+      {"gemma", "NoEmbeddingScale", spec_change([](Spec& s) { s.embedding_scale = 1.0; })},
+      {"gemma", "OtherActivation", spec_change([](Spec& s) { s.activation = formats::Activation::silu; })},
+      {"gemma2", "WindowPlusOne", wider},
+      {"gemma2", "KindsSwapped", swapped},
+      {"gemma2", "ScaleOfHeadDim", plain_scale},
+      {"gemma2", "NoAttentionCap", spec_change([](Spec& s) { s.attention_soft_cap = 0.0; })},
+      {"gemma2", "NoLogitCap", spec_change([](Spec& s) { s.logit_soft_cap = 0.0; }), true},
+      {"gemma2", "NoPostNorms", no_post_norms},
+      {"gemma2", "NormsWithoutOne", subtract_one_from_norms},
+      {"gemma3", "NoRopeScaling", no_scaling},
+      {"gemma3", "OneTheta", spec_change([](Spec& s) { s.rope_sliding = s.rope; })},
+      {"gemma3", "WindowMinusOne", narrower},
+      {"gemma3", "ScaleOfHeadDim", plain_scale},
+      {"gemma3", "NoQkNorm", no_qk_norm},
+      {"gemma3", "NoPostNorms", no_post_norms},
+      {"phi3", "NoRopeScaling", no_scaling},
+      {"phi3", "ShortFactors", spec_change([](Spec& s) {
+         s.rope.scaling.long_factor = s.rope.scaling.short_factor;
+         s.rope_sliding.scaling.long_factor = s.rope_sliding.scaling.short_factor;
+       })},
+      {"phi3_short", "NoRopeScaling", no_scaling},
+      {"phi3_short", "WindowPlusOne", wider},
+      {"gpt2", "NoBias", no_bias},
+      {"olmo2", "NoQkNorm", no_qk_norm},
+      {"gpt_oss", "NoRopeScaling", no_scaling},
+      {"gpt_oss", "TruncateFlipped", flip_truncate},
+      {"gpt_oss", "WindowPlusOne", wider},
+      {"gpt_oss", "SinksIgnored", spec_change([](Spec& s) { s.learned_sinks = false; })},
+      {"gpt_oss", "OneExpert", spec_change([](Spec& s) { s.moe.experts_per_token = 1; })},
+      {"gpt_oss", "PlainSwiglu", spec_change([](Spec& s) { s.clamped_swiglu = false; })},
+  };
+}
+
+class ControlTest : public ::testing::TestWithParam<Control> {};
+
+TEST_P(ControlTest, MovesTheResultBeyondTheTolerance) {
+  const Control& control = GetParam();
+  const Golden golden = load_golden(control.model);
+  formats::ModelFile model = open_golden_model(control.model);
+  control.mutate(model);
+  Engine engine(std::move(model), {});
+  const auto capture = capture_maps(engine, golden.ids);
+  const std::size_t map = golden.ids.size() * golden.ids.size();
+  float moved = 0.0f;
+  for (int layer = 0; layer < engine.spec().num_layers; ++layer)
+    for (int head = 0; head < engine.spec().num_heads; ++head) {
+      const auto at = static_cast<std::size_t>(layer * engine.spec().num_heads + head) * map;
+      moved = std::max(moved, largest_difference(capture->dense(0, layer, head).data(), golden.attn.data() + at, map));
+    }
+  if (!control.moves_logits_only) {
+    EXPECT_GT(moved, kControlFactor * kMapTolerance);
+    return;
+  }
+  EXPECT_LT(moved, kMapTolerance);
+  std::vector<float> logits(golden.logits.size());
+  Session session(engine);
+  session.forward(golden.ids, logits);
+  EXPECT_GT(largest_difference(logits.data(), golden.logits.data(), logits.size()), 0.1f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Specials, ControlTest, ::testing::ValuesIn(controls()),
+                         [](const auto& instance) { return instance.param.model + "_" + instance.param.name; });
+
+}  // namespace
+}  // namespace headlight::engine
