@@ -13,6 +13,8 @@
 namespace headlight {
 namespace {
 
+constexpr std::uint32_t kOpen = 1u << 31;
+
 /// Flush-to-zero and denormals-are-zero for the life of the object: keeps softmax tails from running 100x slower.
 class FlushDenormals {
  public:
@@ -76,9 +78,9 @@ void ThreadPool::parallel_for(std::int64_t count, const std::function<void(std::
   count_ = count;
   error_ = nullptr;
   next_.store(0, std::memory_order_relaxed);
-  const bool alone = workers_.empty() || count == 1;
-  if (!alone) {
-    running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  const bool shared = !workers_.empty() && count > 1;
+  if (shared) {
+    gate_.store(kOpen, std::memory_order_release);
     {
       const std::lock_guard lock(mutex_);
       generation_.fetch_add(1, std::memory_order_release);
@@ -86,11 +88,12 @@ void ThreadPool::parallel_for(std::int64_t count, const std::function<void(std::
     wake_.notify_all();
   }
   run_tasks(0);
-  if (!alone) {
-    const auto finished = [this] { return running_.load(std::memory_order_acquire) == 0; };
-    if (!spin_ || !spin_until(finished)) {
+  // A worker that has not come by now is not waited for: it may sleep, or the machine may be busy.
+  if (shared && gate_.fetch_and(~kOpen, std::memory_order_acq_rel) != kOpen) {
+    const auto left = [this] { return gate_.load(std::memory_order_acquire) == 0; };
+    if (!spin_ || !spin_until(left)) {
       std::unique_lock lock(mutex_);
-      done_.wait(lock, finished);
+      done_.wait(lock, left);
     }
   }
   task_ = nullptr;
@@ -112,23 +115,34 @@ void ThreadPool::run_tasks(int worker) {
   }
 }
 
-void ThreadPool::wait_for_generation(std::uint64_t seen) {
-  const auto called = [&] {
-    return stop_.load(std::memory_order_relaxed) || generation_.load(std::memory_order_acquire) != seen;
-  };
-  if (spin_ && spin_until(called)) return;
-  std::unique_lock lock(mutex_);
-  wake_.wait(lock, called);
+bool ThreadPool::enter_loop() {
+  std::uint32_t gate = gate_.load(std::memory_order_relaxed);
+  while (gate & kOpen)
+    if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel)) return true;
+  return false;
+}
+
+void ThreadPool::leave_loop() {
+  if (gate_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;  // still open, or others are inside
+  { const std::lock_guard lock(mutex_); }                          // the caller is before its last look or asleep
+  done_.notify_one();
 }
 
 void ThreadPool::worker_loop(int worker) {
-  for (std::uint64_t seen = 0;; ++seen) {  // the caller waits for every worker, so none can miss a generation
-    wait_for_generation(seen);
+  std::uint64_t seen = 0;
+  const auto called = [&] {
+    return stop_.load(std::memory_order_relaxed) || generation_.load(std::memory_order_acquire) != seen;
+  };
+  while (true) {
+    if (!spin_ || !spin_until(called)) {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, called);
+    }
     if (stop_.load(std::memory_order_relaxed)) return;
+    seen = generation_.load(std::memory_order_acquire);
+    if (!enter_loop()) continue;
     run_tasks(worker);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) > 1) continue;
-    { const std::lock_guard lock(mutex_); }  // the caller is either before its last look or asleep
-    done_.notify_one();
+    leave_loop();
   }
 }
 

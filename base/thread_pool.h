@@ -37,20 +37,21 @@ class ThreadPool {
 
  private:
   void worker_loop(int worker);
-  void wait_for_generation(std::uint64_t seen);
+  bool enter_loop();
+  void leave_loop();
   void run_tasks(int worker);
 
   std::vector<std::thread> workers_;
   bool spin_ = false;
   std::mutex mutex_;  // guards error_, and the steps from "about to sleep" to asleep
   std::condition_variable wake_, done_;
-  // Written by the caller between loops, published by generation_.
+  // Written by the caller while the loop is closed and no worker is inside.
   const std::function<void(std::int64_t, int)>* task_ = nullptr;
   std::int64_t count_ = 0;
   std::exception_ptr error_;
   alignas(64) std::atomic<std::int64_t> next_{0};
   alignas(64) std::atomic<std::uint64_t> generation_{0};  // number of the current loop; changes under mutex_
-  alignas(64) std::atomic<int> running_{0};               // workers that have not finished the current loop
+  alignas(64) std::atomic<std::uint32_t> gate_{0};        // workers inside the loop, and kOpen while they may enter
   std::atomic<bool> stop_{false};
 };
 
