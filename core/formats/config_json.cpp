@@ -21,7 +21,7 @@ int int_or(const Json& config, const char* key, int fallback, std::int64_t low, 
 std::string architecture_of(const std::string& model_type) {
   if (model_type == "gemma3_text") return "gemma3";
   if (model_type == "gpt_oss") return "gpt-oss";
-  return model_type;
+  return model_type == "gpt-oss" ? "" : model_type;
 }
 
 void refuse_unsupported(const Json& config) {
@@ -46,7 +46,8 @@ void refuse_unsupported(const Json& config) {
   if (json_string(config, "model_type") != "gpt_oss")
     for (const char* key : {"num_local_experts", "num_experts"})
       if (json_integer_or(config, key, 0) > 0)
-        fail(Errc::unsupported, {key}, "experts in architecture '{}'", json_string(config, "model_type"));
+        fail(Errc::unsupported, {key}, "{} experts in architecture '{}'", json_integer(config, key),
+             json_string(config, "model_type"));
 }
 
 void check_activation(const Json& config, const ModelSpec& spec) {

@@ -21,7 +21,13 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
 class Loader {
  public:
   Loader(const ModelSpec& spec, const StoredTensors& stored, const LoadOptions& options, Weights& weights)
-      : spec_(spec), stored_(stored), options_(options), weights_(weights) {}
+      : spec_(spec), stored_(stored), options_(options), weights_(weights) {
+    for (const auto& [role, tensor] : stored_.by_role)
+      if (role.starts_with("blk.") && role.ends_with(".bias")) {
+        const auto name = role.find('.', 4) + 1;
+        biased_.insert(role.substr(name, role.size() - name - std::string_view(".bias").size()));
+      }
+  }
 
   void load() {
     const std::int64_t d = spec_.hidden_size;
@@ -113,14 +119,13 @@ class Loader {
     if (has_bias(role)) vector(role + ".bias", rows);
   }
 
-  /// What layer 0 has, every layer must have: a bias that is lost in one layer is an error, not zero.
+  /// What one layer has, every layer must have: a bias that got lost is an error, not zero.
   bool has_bias(const std::string& role) {
-    const auto dot = role.find('.', 4);
-    const std::string name = role.substr(dot + 1);
+    const std::string name = role.substr(role.find('.', 4) + 1);
     const bool qkv = name == "attn_q" || name == "attn_k" || name == "attn_v" || name == "attn_qkv";
     const std::string& arch = spec_.architecture;
     const bool always = arch == "gpt2" || arch == "gpt-oss" || (arch == "qwen2" && qkv);
-    return always || find("blk.0." + name + ".bias") != nullptr || find(role + ".bias") != nullptr;
+    return always || biased_.contains(name);
   }
 
   // --- vectors ------------------------------------------------------------------------------------------------------
@@ -249,7 +254,9 @@ class Loader {
 
   void feed_forward(const std::string& blk) {
     const std::int64_t d = spec_.hidden_size, ff = spec_.intermediate_size;
-    if (spec_.gated_ffn && !find(blk + "ffn_gate.weight")) {
+    const auto* up = find(blk + "ffn_up.weight");
+    const bool twice = up && !up->shape.empty() && up->shape[0] == 2 * ff;
+    if (spec_.gated_ffn && !find(blk + "ffn_gate.weight") && (twice || spec_.architecture == "phi3")) {
       split_rows(blk, "ffn_up", d, {{"ffn_gate", ff}, {"ffn_up", ff}});  // phi3: gate rows first
     } else {
       if (spec_.gated_ffn) linear(blk + "ffn_gate", ff, d);
@@ -335,6 +342,7 @@ class Loader {
   const LoadOptions& options_;
   Weights& weights_;
   std::set<std::string> used_;
+  std::set<std::string> biased_;  // linear layers that have a bias in some layer: "attn_q"
 };
 
 }  // namespace

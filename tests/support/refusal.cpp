@@ -25,7 +25,7 @@ std::string expect_refused(const std::function<void()>& run, Errc code,
     run();
     ADD_FAILURE() << "was accepted; expected " << to_string(code);
   } catch (const Error& error) {
-    sentence = error.what();
+    sentence = error.what() + (error.context().hint.empty() ? "" : " " + error.context().hint);
     EXPECT_EQ(error.code(), code) << sentence << " (" << to_string(error.code()) << ")";
     for (const auto mention : mentions)
       EXPECT_NE(sentence.find(mention), std::string::npos)
