@@ -68,7 +68,7 @@ TypeKernels type_kernels(TensorType type);
 bool has_minimum(TensorType type);
 
 /// From this many rows of x on, a GEMM on dequantised panels is faster than passes over the weights.
-constexpr std::int64_t kGemmMinRows = 12;
+constexpr std::int64_t kGemmMinRows = 9;
 
 /// Plain twin of TypeKernels::dot_q8, for every type with has_codes().
 void dot_q8_scalar(TensorType type, const DotQ8Args& args);
