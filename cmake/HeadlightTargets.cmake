@@ -34,6 +34,10 @@ if(HEADLIGHT_SANITIZE)
   target_link_options(headlight_flags INTERFACE -fsanitize=${HEADLIGHT_SANITIZE})
 endif()
 
+if(HEADLIGHT_FUZZ)
+  target_compile_options(headlight_flags INTERFACE -fsanitize=fuzzer-no-link)  # coverage of the libraries guides the search
+endif()
+
 # headlight_library(kernels SOURCES a.cpp b.cpp PUBLIC headlight::base PRIVATE OpenBLAS)
 #   makes target headlight_kernels with alias headlight::kernels.
 function(headlight_library name)

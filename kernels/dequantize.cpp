@@ -215,7 +215,7 @@ void dequantize_row(TensorType type, const std::byte* row, std::span<float> out)
     case TensorType::iq4_xs:
       return each_block<iq4_xs, 256, 136>(bytes, out);
   }
-  HEADLIGHT_CHECK(!"a TensorType that is not dequantised");
+  throw ContractViolation("a TensorType that is not dequantised");
 }
 
 }  // namespace headlight::kernels

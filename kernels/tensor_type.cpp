@@ -38,8 +38,7 @@ constexpr std::array<std::string_view, 43> kGgmlNames{
 const TensorTypeInfo& info(TensorType type) {
   for (const auto& entry : kTypes)
     if (entry.type == type) return entry;
-  HEADLIGHT_CHECK(!"a TensorType without an entry");
-  return kTypes[0];
+  throw ContractViolation("a TensorType without an entry");
 }
 
 std::optional<TensorType> tensor_type_from_ggml(std::uint32_t ggml_type) {

@@ -29,8 +29,6 @@ constexpr std::uint64_t kMaxHeaderBytes = 64u << 20;
 constexpr std::uint64_t kMaxElements = 1ull << 40;
 constexpr std::uint64_t kMaxFileBytes = 1ull << 44;
 
-constexpr std::array<std::string_view, kNumValueTypes> kTypeNames{"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-                                                                  "bool", "string", "array", "u64", "i64", "f64"};
 constexpr std::array<std::uint64_t, kNumValueTypes> kTypeBytes{1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8};
 
 std::string_view view(std::span<const std::byte> bytes) {
@@ -170,8 +168,7 @@ class HeaderParser {
         return static_cast<std::int64_t>(value);
       }
       default:
-        HEADLIGHT_CHECK(!"not an integer type");
-        return 0;
+        throw ContractViolation("not an integer type");
     }
   }
 

@@ -72,17 +72,18 @@ SyntheticModel golden_model(const std::string& name, bool old_config) {
   return model;
 }
 
-SyntheticModel wide_llama() {
+SyntheticModel one_layer_llama(int hidden, int feed_forward, int kv_heads, int vocab) {
   SyntheticModel model;
+  const int head_dim = hidden / (2 * kv_heads);
   model.config = {{"model_type", "llama"},
                   {"architectures", {"LlamaForCausalLM"}},
-                  {"vocab_size", 96},
-                  {"hidden_size", 256},
-                  {"intermediate_size", 512},
+                  {"vocab_size", vocab},
+                  {"hidden_size", hidden},
+                  {"intermediate_size", feed_forward},
                   {"num_hidden_layers", 1},
-                  {"num_attention_heads", 4},
-                  {"num_key_value_heads", 2},
-                  {"head_dim", 64},
+                  {"num_attention_heads", 2 * kv_heads},
+                  {"num_key_value_heads", kv_heads},
+                  {"head_dim", head_dim},
                   {"max_position_embeddings", 64},
                   {"rms_norm_eps", 1e-5},
                   {"hidden_act", "silu"},
@@ -92,22 +93,26 @@ SyntheticModel wide_llama() {
     model.tensors.push_back(make_tensor(name, {rows, cols}, "matrix"));
   };
   const auto norm = [&](const std::string& name) {
-    model.tensors.push_back(make_tensor(name, {256}, "norm_plus_one"));
+    model.tensors.push_back(make_tensor(name, {hidden}, "norm_plus_one"));
   };
-  matrix("model.embed_tokens.weight", 96, 256);
   const std::string layer = "model.layers.0.";
-  matrix(layer + "self_attn.q_proj.weight", 256, 256);
-  matrix(layer + "self_attn.k_proj.weight", 128, 256);
-  matrix(layer + "self_attn.v_proj.weight", 128, 256);
-  matrix(layer + "self_attn.o_proj.weight", 256, 256);
-  matrix(layer + "mlp.gate_proj.weight", 512, 256);
-  matrix(layer + "mlp.up_proj.weight", 512, 256);
-  matrix(layer + "mlp.down_proj.weight", 256, 512);
+  matrix("model.embed_tokens.weight", vocab, hidden);
+  matrix(layer + "self_attn.q_proj.weight", hidden, hidden);
+  matrix(layer + "self_attn.k_proj.weight", hidden / 2, hidden);
+  matrix(layer + "self_attn.v_proj.weight", hidden / 2, hidden);
+  matrix(layer + "self_attn.o_proj.weight", hidden, hidden);
+  matrix(layer + "mlp.gate_proj.weight", feed_forward, hidden);
+  matrix(layer + "mlp.up_proj.weight", feed_forward, hidden);
+  matrix(layer + "mlp.down_proj.weight", hidden, feed_forward);
   norm(layer + "input_layernorm.weight");
   norm(layer + "post_attention_layernorm.weight");
   norm("model.norm.weight");
-  matrix("lm_head.weight", 96, 256);
+  matrix("lm_head.weight", vocab, hidden);
   return model;
+}
+
+SyntheticModel wide_llama() {
+  return one_layer_llama(256, 512, 2, 96);
 }
 
 void write_safetensors_file(const std::vector<SyntheticTensor>& tensors, const fs::path& file, TensorType type) {

@@ -36,8 +36,10 @@ std::vector<std::string> golden_model_names();
 /// The model of tests/golden/<name>. @param old_config  the configuration in the spelling before transformers 5
 SyntheticModel golden_model(const std::string& name, bool old_config = false);
 
-/// A llama of one layer whose rows are whole blocks of 256: hidden 256, feed-forward 512, 4 heads, 2 key-value heads,
-/// 96 tokens.
+/// A llama of one layer with 2 heads for each key-value head.
+SyntheticModel one_layer_llama(int hidden, int feed_forward, int kv_heads, int vocab);
+
+/// One whose rows are whole blocks of 256: hidden 256, feed-forward 512, 4 heads, 96 tokens.
 SyntheticModel wide_llama();
 
 /// config.json and model.safetensors in `folder` (which is made). @param type  F32, F16 or BF16
