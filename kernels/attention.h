@@ -33,18 +33,18 @@ struct AttentionMask {
 ///
 /// A row without any visible key gives o = 0 (also when a null logit exists).
 struct AttentionInputs {
-  std::int64_t num_queries = 0;     ///< rows of this call
-  std::int64_t query_start = 0;     ///< absolute position of row 0
-  std::int64_t num_keys = 0;        ///< keys stored so far, including those of this call
+  std::int64_t num_queries = 0;  ///< rows of this call
+  std::int64_t query_start = 0;  ///< absolute position of row 0
+  std::int64_t num_keys = 0;     ///< keys stored so far, including those of this call
   int num_heads = 0, num_kv_heads = 0, head_dim = 0;
-  const float* q_ihd = nullptr;     ///< element (i, h, d) at q_ihd[i * q_stride + h * head_dim + d]
+  const float* q_ihd = nullptr;  ///< element (i, h, d) at q_ihd[i * q_stride + h * head_dim + d]
   std::int64_t q_stride = 0;
-  DType kv_dtype = DType::f32;      ///< f32 or bf16
-  const void* k_gjd = nullptr;      ///< element (g, j, d) at [g * kv_stride + j * head_dim + d]
+  DType kv_dtype = DType::f32;  ///< f32 or bf16
+  const void* k_gjd = nullptr;  ///< element (g, j, d) at [g * kv_stride + j * head_dim + d]
   const void* v_gjd = nullptr;
-  std::int64_t kv_stride = 0;       ///< elements between KV heads (capacity * head_dim)
+  std::int64_t kv_stride = 0;  ///< elements between KV heads (capacity * head_dim)
   float scale = 1.0f;
-  float soft_cap = 0.0f;            ///< 0 = off
+  float soft_cap = 0.0f;                ///< 0 = off
   const float* null_logit_h = nullptr;  ///< [H] learned sink logits, or nullptr
   AttentionMask mask;
 };
@@ -60,11 +60,11 @@ class RowTap {
 
 /// What to measure beside the output.
 struct AttentionStatisticsPlan {
-  std::int64_t sink_size = 4;       ///< S: keys first_key .. first_key + S - 1 count as sinks
-  std::int64_t local_window = 256;  ///< W: keys i - W < j <= i count as local (self included)
-  KeyRange tail_rows;               ///< absolute rows whose attention is summed into received_tail
-  std::int64_t block_edge = 0;      ///< edge b of the block map; 0 = none
-  int num_groups = 0;               ///< segments; 0 = none, at most 16
+  std::int64_t sink_size = 4;                    ///< S: keys first_key .. first_key + S - 1 count as sinks
+  std::int64_t local_window = 256;               ///< W: keys i - W < j <= i count as local (self included)
+  KeyRange tail_rows;                            ///< absolute rows whose attention is summed into received_tail
+  std::int64_t block_edge = 0;                   ///< edge b of the block map; 0 = none
+  int num_groups = 0;                            ///< segments; 0 = none, at most 16
   const std::uint8_t* group_of_key_j = nullptr;  ///< [num_keys] label < num_groups; other values = no group
   RowTap* tap = nullptr;
 };
@@ -77,19 +77,19 @@ struct AttentionStatisticsPlan {
 /// denominator; with a null logit they sum to 1 - null_mass, and `entropy` counts the null event as one outcome.
 struct AttentionStatistics {
   std::int64_t row_stride = 0;
-  float* lse_hi = nullptr;        ///< ln of the denominator, nats
-  float* entropy_hi = nullptr;    ///< -sum_j A ln A (- null ln null), nats
-  float* pmax_hi = nullptr;       ///< max_j A
-  std::int32_t* jmax_hi = nullptr;///< smallest j that attains the largest score
-  float* first_hi = nullptr;      ///< A at the first key that is not padding (0 when a window hides it)
-  float* sink_hi = nullptr;       ///< sum of A over the first S keys
-  float* local_hi = nullptr;      ///< sum of A over i - W < j <= i
-  float* dist1_hi = nullptr;      ///< sum_j A (i - j), tokens (|i - j| when not causal)
-  float* dist2_hi = nullptr;      ///< sum_j A (i - j)^2, tokens^2
-  float* off0_hi = nullptr;       ///< A at j = i
-  float* off1_hi = nullptr;       ///< A at j = i - 1
-  float* null_mass_hi = nullptr;  ///< exp(null_logit - lse); 0 without null logit
-  float* group_mass_hig = nullptr;///< [H][row_stride][num_groups]; may be null when num_groups = 0
+  float* lse_hi = nullptr;          ///< ln of the denominator, nats
+  float* entropy_hi = nullptr;      ///< -sum_j A ln A (- null ln null), nats
+  float* pmax_hi = nullptr;         ///< max_j A
+  std::int32_t* jmax_hi = nullptr;  ///< smallest j that attains the largest score
+  float* first_hi = nullptr;        ///< A at the first key that is not padding (0 when a window hides it)
+  float* sink_hi = nullptr;         ///< sum of A over the first S keys
+  float* local_hi = nullptr;        ///< sum of A over i - W < j <= i
+  float* dist1_hi = nullptr;        ///< sum_j A (i - j), tokens (|i - j| when not causal)
+  float* dist2_hi = nullptr;        ///< sum_j A (i - j)^2, tokens^2
+  float* off0_hi = nullptr;         ///< A at j = i
+  float* off1_hi = nullptr;         ///< A at j = i - 1
+  float* null_mass_hi = nullptr;    ///< exp(null_logit - lse); 0 without null logit
+  float* group_mass_hig = nullptr;  ///< [H][row_stride][num_groups]; may be null when num_groups = 0
 
   std::int64_t col_stride = 0;
   float* received_hj = nullptr;       ///< sum_i A over all rows
@@ -104,6 +104,8 @@ struct AttentionStatistics {
 class AttentionWorkspace {
  public:
   AttentionWorkspace();
+  AttentionWorkspace(const AttentionWorkspace&) = delete;
+  AttentionWorkspace& operator=(const AttentionWorkspace&) = delete;
   ~AttentionWorkspace();
   struct Impl;
   Impl& impl() { return *impl_; }

@@ -52,7 +52,8 @@ std::string_view to_string(CpuTier tier) {
 CpuTier detected_cpu_tier() {
 #if defined(__x86_64__)
   // The compiler's run-time library looks at CPUID and at what the operating system saves (XGETBV).
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return CpuTier::scalar;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+    return CpuTier::scalar;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (!avx512) return CpuTier::avx2;

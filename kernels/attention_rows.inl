@@ -1,0 +1,231 @@
+// One row of scores: softmax in place, and everything that is measured along the row.
+
+#pragma once
+
+#include "kernels/attention_products.inl"
+
+namespace headlight::kernels {
+namespace {
+
+constexpr std::int64_t kSumBlock = 256;  // keys per partial sum
+constexpr float kInfinity = __builtin_inff();
+
+/// A row in the making: exponentials of keys [begin, end) at s[j - base], 0 in the other lanes of its vectors.
+struct RowInProgress {
+  int head = 0;
+  std::int64_t row = 0, position = 0;
+  std::int64_t base = 0, begin = 0, end = 0;
+  float* s = nullptr;
+  float best = -kInfinity;  // largest base-2 score of a key
+  std::int64_t best_key = -1;
+  float top = 0.0f;                // reference of the exponentials: best, or the null logit where that is larger
+  double null_score = -kInfinity;  // base 2
+  float null_weight = 0.0f;
+  float inverse = 0.0f;
+
+  float* at(std::int64_t j) const { return s + (j - base); }
+};
+
+struct RowSums {
+  F16 total, weighted, dist1, dist2;
+};
+
+void apply_soft_cap(float* s, std::int64_t count, float cap) {
+  const F16 factor = splat(cap * kLog2E);
+  for (std::int64_t k = 0; k < count; k += kLanes) store(s + k, multiply(factor, tanh_of(load(s + k))));
+}
+
+/// Lanes of the first and last vector that the row does not see become -inf.
+HEADLIGHT_INLINE void hide_edges(const RowInProgress& row) {
+  const F16 hidden = splat(-kInfinity);
+  const std::int64_t first = lanes_down(row.begin), last = lanes_down(row.end);
+  if (first < row.begin) store(row.at(first), select_lanes(load(row.at(first)), row.begin - first, kLanes, hidden));
+  if (last < row.end) store(row.at(last), select_lanes(load(row.at(last)), 0, row.end - last, hidden));
+}
+
+/// Largest score; NaN does not count. With statistics also the smallest key that attains it.
+template <bool kStatistics>
+HEADLIGHT_INLINE void find_best(RowInProgress& row) {
+  std::int64_t best_block = row.begin;
+  F16 largest = splat(-kInfinity);
+  const std::int64_t last = lanes_up(row.end);
+  for (std::int64_t j = lanes_down(row.begin); j < last;) {
+    const std::int64_t block = j, stop = smaller(last, (j / kSumBlock + 1) * kSumBlock);
+    if constexpr (kStatistics) largest = splat(-kInfinity);
+    for (; j < stop; j += kLanes) largest = max_of(load(row.at(j)), largest);
+    if constexpr (kStatistics) {
+      const float best = max_lane(largest);
+      if (best > row.best) {
+        row.best = best;
+        best_block = block;
+      }
+    }
+  }
+  if constexpr (!kStatistics) {
+    row.best = max_lane(largest);
+  } else if (row.best > -kInfinity) {
+    const F16 best = splat(row.best);
+    std::int64_t j = best_block;
+    while (!any_equal(load(row.at(j)), best)) j += kLanes;
+    while (*row.at(j) != row.best) ++j;
+    row.best_key = j;
+  }
+}
+
+template <bool kStatistics, bool kCausal>
+HEADLIGHT_INLINE RowSums exponentials(const RowInProgress& row) {
+  const F16 zero = splat(0.0f), top = splat(row.top), step = splat(static_cast<float>(kLanes));
+  const std::int64_t first = lanes_down(row.begin), last = lanes_up(row.end);
+  RowSums sums{zero, zero, zero, zero};
+  F16 distance = subtract(splat(static_cast<float>(row.position - first)), load(kLaneNumber));
+  for (std::int64_t j = first; j < last;) {
+    const std::int64_t stop = smaller(last, (j / kSumBlock + 1) * kSumBlock);
+    RowSums part{zero, zero, zero, zero};
+    for (; j < stop; j += kLanes) {
+      F16 exponent;
+      const F16 p = exp2_negative(subtract(load(row.at(j)), top), exponent);
+      store(row.at(j), p);
+      part.total = add(part.total, p);
+      if constexpr (kStatistics) {
+        part.weighted = multiply_add(p, exponent, part.weighted);
+        const F16 away = kCausal ? distance : flip_signs(distance, sign_of(distance));
+        const F16 moment = multiply(p, away);
+        part.dist1 = add(part.dist1, moment);
+        part.dist2 = multiply_add(moment, away, part.dist2);
+        distance = subtract(distance, step);
+      }
+    }
+    sums.total = add(sums.total, part.total);
+    if constexpr (kStatistics) {
+      sums.weighted = add(sums.weighted, part.weighted);
+      sums.dist1 = add(sums.dist1, part.dist1);
+      sums.dist2 = add(sums.dist2, part.dist2);
+    }
+  }
+  return sums;
+}
+
+/// Sum of the exponentials of keys [from, to) among those the row sees.
+float sum_keys(const RowInProgress& row, std::int64_t from, std::int64_t to) {
+  from = larger(from, row.begin);
+  to = smaller(to, row.end);
+  if (from >= to) return 0.0f;
+  const F16 zero = splat(0.0f);
+  F16 sum = zero;
+  for (std::int64_t j = lanes_down(from); j < to;) {
+    const std::int64_t stop = smaller(to, (j / kSumBlock + 1) * kSumBlock);
+    F16 part = zero;
+    for (; j < stop; j += kLanes) {
+      const F16 p = load(row.at(j));
+      const bool whole = j >= from && j + kLanes <= to;
+      part = add(part, whole ? p : select_lanes(p, from - j, to - j, zero));
+    }
+    sum = add(sum, part);
+  }
+  return sum_lanes(sum);
+}
+
+void write_masked_row(const AttentionCall& call, int head, std::int64_t row) {
+  const AttentionStatistics& to = *call.statistics;
+  const std::int64_t n = head * to.row_stride + row;
+  to.lse_hi[n] = -kInfinity;
+  to.jmax_hi[n] = -1;
+  for (float* values : {to.entropy_hi, to.pmax_hi, to.first_hi, to.sink_hi, to.local_hi, to.dist1_hi, to.dist2_hi,
+                        to.off0_hi, to.off1_hi, to.null_mass_hi})
+    values[n] = 0.0f;
+  for (int g = 0; g < call.plan->num_groups; ++g) to.group_mass_hig[n * call.plan->num_groups + g] = 0.0f;
+}
+
+void write_group_masses(const AttentionCall& call, const RowInProgress& row, float* mass_g) {
+  for (int g = 0; g < call.plan->num_groups; ++g) mass_g[g] = 0.0f;
+  for (std::int64_t n = 0; n < call.num_runs; ++n) {
+    const GroupRun& run = call.runs[n];
+    if (run.begin >= row.end) break;
+    mass_g[run.group] += row.inverse * sum_keys(row, run.begin, run.end);
+  }
+}
+
+/// lse = ln 2 (top + log2 l), H = ln l - ln 2 sum p z / l with z <= 0: no cancellation, also for one-hot rows.
+void write_row(const AttentionCall& call, const RowInProgress& row, const RowSums& sums, float keys_total,
+               float total) {
+  const AttentionStatisticsPlan& plan = *call.plan;
+  const AttentionStatistics& to = *call.statistics;
+  const std::int64_t n = row.head * to.row_stride + row.row, i = row.position;
+  const float inverse = row.inverse;
+  const double log_total = __builtin_log(static_cast<double>(total));
+  double weighted = sum_lanes(sums.weighted);
+  if (row.null_weight > 0.0f) weighted += row.null_weight * (row.null_score - static_cast<double>(row.top));
+  const double entropy = log_total - static_cast<double>(kLn2) * weighted * static_cast<double>(inverse);
+  to.lse_hi[n] = static_cast<float>(0.69314718055994530942 * static_cast<double>(row.top) + log_total);
+  to.entropy_hi[n] = entropy < 0.0 ? 0.0f : static_cast<float>(entropy);
+  to.pmax_hi[n] = row.best_key < 0 ? 0.0f * inverse : *row.at(row.best_key) * inverse;
+  to.jmax_hi[n] = static_cast<std::int32_t>(row.best_key);
+  const auto attn = [&](std::int64_t j) { return j >= row.begin && j < row.end ? *row.at(j) * inverse : 0.0f; };
+  const std::int64_t first = call.in.mask.first_key, local = i - plan.local_window + 1;
+  to.first_hi[n] = attn(first);
+  to.sink_hi[n] = sum_keys(row, first, first + plan.sink_size) * inverse;
+  const bool all_local = local <= row.begin && i + 1 >= row.end;
+  to.local_hi[n] = (all_local ? keys_total : sum_keys(row, local, i + 1)) * inverse;
+  to.dist1_hi[n] = sum_lanes(sums.dist1) * inverse;
+  to.dist2_hi[n] = sum_lanes(sums.dist2) * inverse;
+  to.off0_hi[n] = attn(i);
+  to.off1_hi[n] = attn(i - 1);
+  to.null_mass_hi[n] = row.null_weight * inverse;
+  if (plan.num_groups > 0) write_group_masses(call, row, to.group_mass_hig + n * plan.num_groups);
+}
+
+/// True when there is nothing to normalise: every key that the row sees scores -inf, and no null logit catches it.
+HEADLIGHT_INLINE bool choose_top(const AttentionCall& call, RowInProgress& row) {
+  row.top = row.best;
+  if (call.in.null_logit_h != nullptr) {
+    row.null_score = static_cast<double>(call.in.null_logit_h[row.head]) * 1.44269504088896340736;
+    const float null_score = static_cast<float>(row.null_score);
+    if (null_score > row.top) row.top = null_score;
+  }
+  if (row.top > -kInfinity) return false;
+  for (std::int64_t j = row.begin; j < row.end; ++j)
+    if (*row.at(j) != *row.at(j)) {
+      row.top = 0.0f;  // nothing but NaN and -inf: the row becomes NaN
+      return false;
+    }
+  return true;
+}
+
+/// Softmax of one row in place: the exponentials stay in s, the result says what to multiply them with.
+/// @param s  scores of the vectors that hold the row's keys, column 0 = key `base`
+template <bool kStatistics>
+AttentionRow finish_row(const AttentionCall& call, int head, std::int64_t row_number, AttentionRow visible, float* s,
+                        std::int64_t base) {
+  RowInProgress row;
+  row.head = head;
+  row.row = row_number;
+  row.position = call.in.query_start + row_number;
+  row.s = s;
+  row.base = base;
+  row.begin = visible.begin;
+  row.end = visible.end;
+  bool masked = row.begin >= row.end;
+  if (!masked) {
+    const std::int64_t first = lanes_down(row.begin);
+    if (call.in.soft_cap > 0.0f) apply_soft_cap(row.at(first), lanes_up(row.end) - first, call.in.soft_cap);
+    hide_edges(row);
+    find_best<kStatistics>(row);
+    masked = choose_top(call, row);
+  }
+  if (masked) {
+    if constexpr (kStatistics) write_masked_row(call, head, row_number);
+    return {};
+  }
+  const RowSums sums = !kStatistics || call.in.mask.causal ? exponentials<kStatistics, true>(row)
+                                                           : exponentials<kStatistics, false>(row);
+  const float keys_total = sum_lanes(sums.total);
+  if (call.in.null_logit_h != nullptr)
+    row.null_weight = static_cast<float>(__builtin_exp2(row.null_score - static_cast<double>(row.top)));
+  const float total = keys_total + row.null_weight;
+  row.inverse = 1.0f / total;
+  if constexpr (kStatistics) write_row(call, row, sums, keys_total, total);
+  return {row.begin, row.end, row.inverse};
+}
+
+}  // namespace
+}  // namespace headlight::kernels

@@ -1,0 +1,96 @@
+// A tile of query rows of the heads that share a KV head: scores, softmax with statistics, output.
+// Row r of the tile is query row_begin + r / heads of head head_begin + r % heads.
+
+#pragma once
+
+#include "kernels/attention_columns.inl"
+
+namespace headlight::kernels {
+namespace {
+
+HEADLIGHT_INLINE AttentionRow visible_keys(const AttentionCall& call, std::int64_t row) {
+  const KeyRange keys = call.in.mask.visible(call.in.query_start + row, call.in.num_keys);
+  return {keys.begin, keys.end, 0.0f};
+}
+
+/// q * scale, so that the products are base-2 scores, or s / cap where a soft cap follows.
+void scale_queries(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
+                   float* q) {
+  const AttentionInputs& in = call.in;
+  const float factor = in.soft_cap > 0.0f ? in.scale / in.soft_cap : in.scale * kLog2E;
+  for (std::int64_t i = row_begin; i < row_end; ++i)
+    for (int h = unit.head_begin; h < unit.head_end; ++h) {
+      const float* const from = in.q_ihd + i * in.q_stride + std::int64_t{h} * in.head_dim;
+      for (int d = 0; d < in.head_dim; ++d) *q++ = from[d] * factor;
+    }
+}
+
+void write_output(const AttentionCall& call, int head, std::int64_t row, const AttentionRow& state, const float* sums) {
+  float* const out = call.out_ihd + row * call.out_stride + std::int64_t{head} * call.in.head_dim;
+  const bool empty = state.begin >= state.end;
+  const F16 inverse = splat(state.inverse), zero = splat(0.0f);
+  for (std::int64_t d = 0; d < call.in.head_dim; d += kLanes) {
+    const F16 y = empty ? zero : multiply(load(sums + d), inverse);
+    if (d + kLanes <= call.in.head_dim)
+      store(out + d, y);
+    else
+      store_some(out + d, y, call.in.head_dim - d);
+  }
+}
+
+template <bool kStatistics>
+void finish_tile_rows(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin,
+                      std::int64_t row_end, std::int64_t base, std::int64_t last, std::int64_t stride,
+                      const AttentionScratch& scratch) {
+  std::int64_t r = 0;
+  for (std::int64_t i = row_begin; i < row_end; ++i)
+    for (int h = unit.head_begin; h < unit.head_end; ++h, ++r) {
+      float* const s = scratch.scores + r * stride;
+      scratch.rows[r] = finish_row<kStatistics>(call, h, i, scratch.rows[r], s, base);
+      if constexpr (kStatistics) {
+        const AttentionRow& row = scratch.rows[r];
+        const bool empty = row.begin >= row.end;
+        clear_keys(s, base, base, empty ? last : lanes_down(row.begin));
+        if (!empty) clear_keys(s, base, lanes_up(row.end), last);
+        tap_row(call, h, call.in.query_start + i, s, base, row, scratch);
+      }
+    }
+}
+
+template <bool kStatistics>
+void attend_tile(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
+                 const AttentionScratch& scratch, const ColumnPartials& partials) {
+  const int heads = unit.heads();
+  const std::int64_t num_rows = (row_end - row_begin) * heads, dim = call.in.head_dim;
+  for (std::int64_t r = 0; r < num_rows; ++r) scratch.rows[r] = visible_keys(call, row_begin + r / heads);
+  std::int64_t begin, end;
+  visible_union(scratch.rows, num_rows, begin, end);
+  const std::int64_t base = lanes_down(begin), last = lanes_up(end);
+  const std::int64_t stride = last - base + kLanes;  // not a power of two: rows would compete for cache sets
+  scale_queries(call, unit, row_begin, row_end, scratch.q);
+  multiply_scores(scratch.q, dim, scratch.rows, num_rows, call.k_packed + unit.kv_head * call.k_packed_stride, base,
+                  last, scratch.scores, stride);
+  finish_tile_rows<kStatistics>(call, unit, row_begin, row_end, base, last, stride, scratch);
+  if constexpr (kStatistics) {
+    for (int h = 0; h < heads && base < last; ++h)
+      accumulate_columns(call, unit.head_begin + h, row_begin, row_end - row_begin, scratch.scores + h * stride,
+                         heads * stride, base, last, scratch.rows + h, heads, partials.received + h * partials.stride,
+                         partials.tail == nullptr ? nullptr : partials.tail + h * partials.stride, scratch);
+  }
+  multiply_values(scratch.scores, stride, base, last, scratch.rows, num_rows,
+                  call.v_gjd + unit.kv_head * call.v_head_stride, call.v_row_stride, call.dim_padded, scratch.out);
+  for (std::int64_t r = 0; r < num_rows; ++r)
+    write_output(call, unit.head_begin + static_cast<int>(r % heads), row_begin + r / heads, scratch.rows[r],
+                 scratch.out + r * call.dim_padded);
+}
+
+void attend(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
+            const AttentionScratch& scratch, const ColumnPartials& partials) {
+  if (call.statistics != nullptr)
+    attend_tile<true>(call, unit, row_begin, row_end, scratch, partials);
+  else
+    attend_tile<false>(call, unit, row_begin, row_end, scratch, partials);
+}
+
+}  // namespace
+}  // namespace headlight::kernels
