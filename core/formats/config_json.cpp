@@ -39,7 +39,8 @@ void refuse_unsupported(const Json& config) {
         fail(Errc::unsupported, {"architectures"}, "'{}' is not supported; expected a ...ForCausalLM", name);
     }
   }
-  for (const char* flag : {"use_bidirectional_attention", "alibi", "add_cross_attention", "is_encoder_decoder"}) {
+  for (const char* flag :
+       {"use_bidirectional_attention", "alibi", "add_cross_attention", "is_encoder_decoder", "rope_interleaved"}) {
     const Json* value = json_find(config, flag);
     if (value && *value != Json(false)) fail(Errc::unsupported, {flag}, "{} is not supported", value->dump());
   }

@@ -30,6 +30,17 @@ class WeightFiles {
 
   const std::vector<InputFile>& files() const { return files_; }
 
+  /// The files are opened a second time after their headers were read: they must still hold every tensor.
+  template <class Tensor>
+  void check_sizes(const std::vector<Tensor>& tensors) const {
+    for (const auto& tensor : tensors) {
+      const auto& file = files_[static_cast<std::size_t>(tensor.part)];
+      if (tensor.offset + tensor.bytes > file.size())
+        throw Error(Errc::changed, "became shorter while it was being opened",
+                    {.file = file.path().string(), .field = tensor_field(tensor.name), .offset = {}, .hint = {}});
+    }
+  }
+
   /// Maps the files or reads them; `weights` keeps the bytes alive.
   void load(bool use_mmap, Weights& weights) {
     for (const auto& file : files_) {
@@ -137,6 +148,7 @@ ModelFile open_gguf(const fs::path& path, const OpenModelOptions& options) {
     census.describe(model.spec);
     parts.describe(model);
     if (options.load_weights) {
+      parts.check_sizes(file.tensors());
       parts.load(options.use_mmap, model.weights);
       load_weights(model.spec, stored_from_gguf(model.spec, file, parts.data_of()), {options.allow_nonfinite},
                    model.weights);
@@ -200,6 +212,7 @@ ModelFile open_folder(const fs::path& folder, const SafetensorsFile& file, const
     }
     census.describe(model.spec);
     if (options.load_weights) {
+      parts.check_sizes(file.tensors());
       parts.load(options.use_mmap, model.weights);
       load_weights(model.spec, stored_from_safetensors(model.spec, file, parts.data_of()), {options.allow_nonfinite},
                    model.weights);

@@ -188,7 +188,10 @@ class Loader {
     const std::int64_t d = spec_.hidden_size;
     const std::int64_t q = std::int64_t{spec_.num_heads} * spec_.head_dim;
     const std::int64_t kv = std::int64_t{spec_.num_kv_heads} * spec_.head_dim;
-    if (find(blk + "attn_qkv.weight")) {
+    if (const auto* fused = find(blk + "attn_qkv.weight")) {
+      if (stored_.rotary_pairs_adjacent)
+        fail(Errc::unsupported, {tensor_field(fused->source_name)}, "fused q, k, v in architecture '{}'",
+             spec_.architecture);
       split_rows(blk, "attn_qkv", d, {{"attn_q", q}, {"attn_k", kv}, {"attn_v", kv}});
     } else {
       rotary(blk + "attn_q", q, spec_.num_heads);

@@ -35,7 +35,9 @@ struct WeightTensor {
 ///
 /// q, k, v and gate, up are always separate (fused tensors are given as row slices); linear weights are [out][in];
 /// RoPE is half-split everywhere (llama GGUF rows are un-permuted); norm weights are the factors to multiply with
-/// (gemma's "+1" is included); every vector (norm, bias, sinks) is f32.
+/// (gemma's "+1" is included); every vector (norm, bias, sinks) is f32 and 4-byte aligned. Experts are stacked by rows:
+/// ffn_{gate,up}_exps [num_experts * d_ff][d], ffn_down_exps [num_experts * d][d_ff], their biases vectors of as many
+/// rows. The norm before the feed-forward part is ffn_norm in every model (gpt-oss files call it otherwise).
 class Weights {
  public:
   const WeightTensor* find(std::string_view name) const;
