@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "core/formats/gguf.h"
 #include "core/formats/model_file.h"
 #include "kernels/dequantize.h"
 #include "tests/support/synthetic_model.h"
@@ -191,6 +192,20 @@ TEST(Conventions, ExpertsAreStackedAndSplit) {
   // Expert 2, unit 5, input 9: column 2 * 5 + 1 of row 9.
   EXPECT_EQ(up[(2 * 112 + 5) * 64 + 9], both.values[(2 * 64 + 9) * 224 + 11]);
   EXPECT_EQ(up_bias[2 * 112 + 5], both_bias.values[2 * 224 + 11]);
+}
+
+TEST(Conventions, MatricesAreUsedInPlace) {
+  const TempFolder folder;
+  write_gguf(golden_model("llama"), folder / "m.gguf");
+  const auto header = GgufFile::open(folder / "m.gguf");
+  const auto model = open_model(folder / "m.gguf");
+  const auto* origin = header.find_tensor("token_embd.weight");
+  const std::byte* start = model.weights.get("token_embd.weight").data - origin->offset;
+  for (const auto& tensor : header.tensors()) {
+    const bool moved =
+        tensor.name.find("attn_q.") != std::string::npos || tensor.name.find("attn_k.") != std::string::npos;
+    EXPECT_EQ(model.weights.get(tensor.name).data == start + tensor.offset, !moved) << tensor.name;
+  }
 }
 
 class QuantisedType : public testing::TestWithParam<TensorType> {};
