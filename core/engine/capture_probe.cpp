@@ -58,7 +58,7 @@ void PromptProbe::attention(int layer, ThreadPool& pool, kernels::AttentionWorks
   const int index = context_.recorded_index(layer);
   if (index < 0) return LayerObserver::attention(layer, pool, workspace, call);
   ColumnArrays& columns = context_.columns_of(index);
-  if (!context_.generates) columns.clear();  // shared by all layers
+  columns.clear(pool);  // new, or used by the layer before
   kernels::AttentionStatisticsPlan plan = context_.statistics_plan();
   plan.tap = &topk_;
   kernels::AttentionStatistics statistics = rows_.statistics(0);

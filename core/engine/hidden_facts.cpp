@@ -32,9 +32,9 @@ template <class Digit>
 std::vector<std::int64_t> histogram(ThreadPool& pool, const float* x, std::int64_t count, int bits,
                                     const Digit& digit) {
   const std::size_t bins = std::size_t{1} << bits;
-  std::vector<std::vector<std::int64_t>> per_worker(static_cast<std::size_t>(pool.num_threads()));
+  std::vector<std::vector<std::uint32_t>> per_worker(static_cast<std::size_t>(pool.num_threads()));
   pool.parallel_for((count + kValuesPerTask - 1) / kValuesPerTask, [&](std::int64_t task, int worker) {
-    std::vector<std::int64_t>& mine = per_worker[static_cast<std::size_t>(worker)];
+    std::vector<std::uint32_t>& mine = per_worker[static_cast<std::size_t>(worker)];
     if (mine.empty()) mine.resize(bins);
     const std::int64_t end = std::min(count, (task + 1) * kValuesPerTask);
     for (std::int64_t k = task * kValuesPerTask; k < end; ++k)

@@ -62,18 +62,22 @@ void RowArrays::describe(capture::LayerRows& rows) const {
   rows.group_mass = num_groups_ > 0 ? values_.data() + kNumFields * plane_ : nullptr;
 }
 
-ColumnArrays::ColumnArrays(int num_heads, std::int64_t keys, std::int64_t blocks)
-    : num_keys(keys),
+ColumnArrays::ColumnArrays(int heads, std::int64_t keys, std::int64_t blocks)
+    : num_heads(heads),
+      num_keys(keys),
       block_count(blocks),
-      received(static_cast<std::size_t>(num_heads * keys)),
-      received_tail(static_cast<std::size_t>(num_heads * keys)),
-      block_sum(static_cast<std::size_t>(num_heads * blocks * blocks)),
-      block_max(static_cast<std::size_t>(num_heads * blocks * blocks)) {
-  clear();
-}
+      received(static_cast<std::size_t>(heads * keys)),
+      received_tail(static_cast<std::size_t>(heads * keys)),
+      block_sum(static_cast<std::size_t>(heads * blocks * blocks)),
+      block_max(static_cast<std::size_t>(heads * blocks * blocks)) {}
 
-void ColumnArrays::clear() {
-  for (Buffer<float>* array : {&received, &received_tail, &block_sum, &block_max}) array->fill(0.0f);
+void ColumnArrays::clear(ThreadPool& pool) {
+  pool.parallel_for(num_heads, [&](std::int64_t head, int) {
+    for (Buffer<float>* array : {&received, &received_tail})
+      std::fill_n(array->data() + head * num_keys, num_keys, 0.0f);
+    for (Buffer<float>* array : {&block_sum, &block_max})
+      std::fill_n(array->data() + head * block_count * block_count, block_count * block_count, 0.0f);
+  });
 }
 
 void ColumnArrays::attach(AttentionStatistics& statistics) {

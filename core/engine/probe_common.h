@@ -37,10 +37,10 @@ class RowArrays {
 /// Column statistics of one layer, accumulated over the prompt and generated rows.
 struct ColumnArrays {
   ColumnArrays(int num_heads, std::int64_t num_keys, std::int64_t block_count);
-  void clear();
+  void clear(ThreadPool& pool);
   void attach(kernels::AttentionStatistics& statistics);
 
-  std::int64_t num_keys, block_count;
+  std::int64_t num_heads, num_keys, block_count;
   Buffer<float> received, received_tail, block_sum, block_max;
 };
 

@@ -4,13 +4,14 @@
 #include <cmath>
 
 #include "kernels/linear.h"
+#include "kernels/linear_gemm.h"
 
 namespace headlight::engine {
 namespace {
 
 constexpr std::int64_t kChunkRows = 64;                // rows of W_O dequantised by one task
 constexpr std::int64_t kTransposedElements = 4 << 20;  // 16 MiB of the transposed projection at a time
-constexpr std::int64_t kRowsPerCall = 512, kRowsPerTask = 64;
+constexpr std::int64_t kRowsPerTask = 128;
 
 float dot(const float* a, const float* b, std::int64_t count) {
   float sums[8] = {};
@@ -40,10 +41,6 @@ void transpose_columns(ThreadPool& pool, const kernels::MatrixView& w, std::int6
   });
 }
 
-kernels::MatrixView f32_matrix(const float* data, std::int64_t rows, std::int64_t cols) {
-  return {TensorType::f32, rows, cols, reinterpret_cast<const std::byte*>(data)};
-}
-
 }  // namespace
 
 ValueNorms::ValueNorms(const Engine::Impl& engine, bool keep)
@@ -58,11 +55,11 @@ void ValueNorms::fill_gram(int layer, float* gram_hdd) {
   for (std::int64_t first = 0; first < spec.num_heads; first += heads_per_pass) {
     const std::int64_t heads = std::min<std::int64_t>(heads_per_pass, spec.num_heads - first);
     transpose_columns(engine_.pool, w, first * head_dim, heads * head_dim, transposed);
-    for (std::int64_t h = 0; h < heads; ++h) {
+    engine_.pool.parallel_for(heads, [&](std::int64_t h, int) {
       const float* slice = transposed + h * head_dim * d;
-      kernels::linear(engine_.pool, linear_, f32_matrix(slice, head_dim, d), slice, head_dim, d,
-                      gram_hdd + (first + h) * head_dim * head_dim, head_dim, nullptr);
-    }
+      kernels::gemm_nt(head_dim, head_dim, d, slice, d, slice, d, gram_hdd + (first + h) * head_dim * head_dim,
+                       head_dim, false);
+    });
   }
 }
 
@@ -81,21 +78,20 @@ void ValueNorms::compute(int layer, const float* v_igd, std::int64_t n, std::int
   const std::int64_t head_dim = spec.head_dim, heads_per_group = spec.num_heads / spec.num_kv_heads;
   const std::int64_t width = heads_per_group * head_dim;
   const float* gram_hdd = gram(layer);
-  float* product = ensure(product_, std::min(n, kRowsPerCall) * width);
-  for (std::int64_t g = 0; g < spec.num_kv_heads; ++g) {
-    const auto stacked = f32_matrix(gram_hdd + g * width * head_dim, width, head_dim);
-    for (std::int64_t first = 0; first < n; first += kRowsPerCall) {
-      const std::int64_t rows = std::min(kRowsPerCall, n - first);
-      const float* v = v_igd + first * v_stride + g * head_dim;
-      kernels::linear(engine_.pool, linear_, stacked, v, rows, v_stride, product, width, nullptr);
-      for_rows(engine_.pool, rows, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i)
-          for (std::int64_t r = 0; r < heads_per_group; ++r)
-            u_norm_hi[(g * heads_per_group + r) * row_stride + first + i] =
-                std::sqrt(std::max(0.0f, dot(product + i * width + r * head_dim, v + i * v_stride, head_dim)));
-      });
-    }
-  }
+  const std::int64_t blocks = (n + kRowsPerTask - 1) / kRowsPerTask, scratch = std::min(n, kRowsPerTask) * width;
+  float* products = ensure(product_, engine_.pool.num_threads() * scratch);
+  engine_.pool.parallel_for(spec.num_kv_heads * blocks, [&](std::int64_t task, int worker) {
+    const std::int64_t g = task / blocks, first = task % blocks * kRowsPerTask;
+    const std::int64_t rows = std::min(kRowsPerTask, n - first);
+    const float* v = v_igd + first * v_stride + g * head_dim;
+    float* product = products + worker * scratch;  // [rows][heads of the group][D]: every Gram matrix times v
+    kernels::gemm_nt(rows, width, head_dim, v, v_stride, gram_hdd + g * width * head_dim, head_dim, product, width,
+                     false);
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t r = 0; r < heads_per_group; ++r)
+        u_norm_hi[(g * heads_per_group + r) * row_stride + first + i] =
+            std::sqrt(std::max(0.0f, dot(product + i * width + r * head_dim, v + i * v_stride, head_dim)));
+  });
 }
 
 void head_norms(ThreadPool& pool, const float* x_igd, std::int64_t n, std::int64_t stride, int num_heads, int head_dim,

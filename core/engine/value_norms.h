@@ -29,7 +29,6 @@ class ValueNorms {
   bool keep_;
   std::vector<Buffer<float>> gram_lhdd_;
   Buffer<float> transposed_, product_;
-  kernels::LinearWorkspace linear_;
 };
 
 /// L2 norm of every head's slice: out_gi[g * row_stride + i] of x_igd [n][stride].

@@ -41,6 +41,7 @@ class RowCollector final : public engine::LayerObserver, public kernels::RowTap 
   void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
                  const engine::AttentionCall& call) override {
     layer_ = layer;
+    columns_.clear(pool);
     kernels::AttentionStatisticsPlan plan;
     plan.tap = this;
     kernels::AttentionStatistics statistics = rows_.statistics(0);
