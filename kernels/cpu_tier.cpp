@@ -5,6 +5,10 @@
 #include <cstdlib>
 #include <string>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "base/error.h"
 
 namespace headlight::kernels {
@@ -14,6 +18,14 @@ constexpr std::array kTiers{CpuTier::scalar, CpuTier::avx2, CpuTier::avx512, Cpu
 constexpr int kNotChosen = -1;
 
 std::atomic<int> chosen{kNotChosen};
+
+#if defined(__x86_64__)
+/// CPUID itself: not every compiler knows the name of this feature.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 void check_available(CpuTier tier) {
   if (tier > detected_cpu_tier())
@@ -52,8 +64,7 @@ std::string_view to_string(CpuTier tier) {
 CpuTier detected_cpu_tier() {
 #if defined(__x86_64__)
   // The compiler's run-time library looks at CPUID and at what the operating system saves (XGETBV).
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
-    return CpuTier::scalar;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return CpuTier::scalar;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (!avx512) return CpuTier::avx2;
