@@ -7,7 +7,7 @@ namespace headlight::engine {
 namespace {
 
 constexpr std::int64_t kFloat = sizeof(float);
-constexpr std::int64_t kProcess = 24 << 20;       // code, tokenizer tables and allocator slack beside the arrays
+constexpr std::int64_t kProcess = 48 << 20;       // code, tokenizer tables and allocator slack beside the arrays
 constexpr std::int64_t kPanelElements = 1 << 20;  // dequantised weights per worker, an upper bound for usual widths
 
 std::int64_t activations(const formats::ModelSpec& spec, const EngineOptions& options, std::int64_t rows,
