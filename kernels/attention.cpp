@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kScoreFloats =
     192 * 1024;  // scores of a tile: 768 KB, to stay in a core's L2 with K and V panels
-constexpr std::int64_t kMinTileRows = 12, kMaxTileRows = 96;
+constexpr std::int64_t kMinTileRows = 12, kMaxTileRows = kAttentionTileRows;
 constexpr std::int64_t kTasks = 64;  // tasks wanted per call, so that many cores share a layer
 constexpr std::int64_t kMinChunkRows = 64;
 constexpr std::int64_t kPartialFloats = 16 * 1024 * 1024;  // column partials of all tasks together
@@ -117,31 +117,6 @@ struct WorkerScratch {
 
 std::int64_t columns_stride(std::int64_t num_keys, std::int64_t block_edge) {
   return lanes_up(num_keys + 2 * block_edge) + 4 * kAttentionLanes;
-}
-
-void pack_group(const AttentionInputs& in, int kv_head, std::int64_t group, float* packed) {
-  const std::int64_t dim = in.head_dim, at = kv_head * in.kv_stride;
-  for (std::int64_t lane = 0; lane < kAttentionLanes; ++lane) {
-    const std::int64_t j = group * kAttentionLanes + lane;
-    float* const to = packed + lane;
-    if (j >= in.num_keys) {
-      for (std::int64_t d = 0; d < dim; ++d) to[d * kAttentionLanes] = 0.0f;
-    } else if (in.kv_dtype == DType::bf16) {
-      const auto* const from = static_cast<const std::uint16_t*>(in.k_gjd) + at + j * dim;
-      for (std::int64_t d = 0; d < dim; ++d) to[d * kAttentionLanes] = bf16_to_f32(from[d]);
-    } else {
-      const auto* const from = static_cast<const float*>(in.k_gjd) + at + j * dim;
-      for (std::int64_t d = 0; d < dim; ++d) to[d * kAttentionLanes] = from[d];
-    }
-  }
-}
-
-void copy_values(const AttentionInputs& in, int kv_head, std::int64_t key, std::int64_t dim_padded, float* to) {
-  const std::int64_t at = kv_head * in.kv_stride + key * in.head_dim;
-  for (int d = 0; d < in.head_dim; ++d)
-    to[d] = in.kv_dtype == DType::bf16 ? bf16_to_f32(static_cast<const std::uint16_t*>(in.v_gjd)[at + d])
-                                       : static_cast<const float*>(in.v_gjd)[at + d];
-  for (std::int64_t d = in.head_dim; d < dim_padded; ++d) to[d] = 0.0f;
 }
 
 std::vector<GroupRun> make_runs(const AttentionStatisticsPlan& plan, std::int64_t num_keys) {
@@ -272,10 +247,10 @@ class AttentionRun {
       const KeyRange keys = visible_to_rows(call_.in, bounds_[c], bounds_[c + 1]);
       const float* const from =
           space_.partials.data() + static_cast<std::int64_t>(c) * chunk_floats_ + h * partial_stride_;
-      for (std::int64_t j = keys.begin; j < keys.end; ++j) call_.statistics->received_hj[at + j] += from[j];
+      loops_.add(call_.statistics->received_hj + at + keys.begin, from + keys.begin, keys.size());
       if (!in_tail(bounds_[c], bounds_[c + 1])) continue;
       const float* const tail = from + call_.in.num_heads * partial_stride_;
-      for (std::int64_t j = keys.begin; j < keys.end; ++j) call_.statistics->received_tail_hj[at + j] += tail[j];
+      loops_.add(call_.statistics->received_tail_hj + at + keys.begin, tail + keys.begin, keys.size());
     }
   }
 
@@ -297,10 +272,8 @@ class AttentionRun {
     pool_.parallel_for(in.num_kv_heads * slabs, [&](std::int64_t task, int) {
       const int g = static_cast<int>(task / slabs);
       const std::int64_t begin = task % slabs * kPackKeys, end = std::min(begin + kPackKeys, in.num_keys);
-      for (std::int64_t group = begin / kAttentionLanes; group < ceil_div(end, kAttentionLanes); ++group)
-        pack_group(in, g, group, space_.k_packed.data() + g * call_.k_packed_stride + group * kAttentionLanes * dim);
-      for (std::int64_t j = begin; j < end && copied; ++j)
-        copy_values(in, g, j, call_.dim_padded, space_.values.data() + g * call_.v_head_stride + j * call_.dim_padded);
+      loops_.pack(call_, g, begin, end, space_.k_packed.data() + g * call_.k_packed_stride,
+                  copied ? space_.values.data() + g * call_.v_head_stride : nullptr);
     });
   }
 

@@ -74,11 +74,12 @@ void direct_rows(const AttentionCall& call, const AttentionUnit& unit, int head,
     const std::int64_t r = i * unit.heads() + head;
     float* const s = scratch.scores + r * stride;
     AttentionRow& row = scratch.rows[r];
+    row = visible_keys(call, i);
     if (call.statistics == nullptr) {
-      row = finish_row<false>(call, unit.head_begin + head, i, visible_keys(call, i), s, 0);
+      finish_row<false>(call, unit.head_begin + head, i, s, 0, row);
       continue;
     }
-    row = finish_row<true>(call, unit.head_begin + head, i, visible_keys(call, i), s, 0);
+    finish_row<true>(call, unit.head_begin + head, i, s, 0, row);
     tap_row(call, unit.head_begin + head, call.in.query_start + i, s, 0, row, scratch);
     if (row.begin >= row.end) continue;
     const std::int64_t first = lanes_down(row.begin);
@@ -171,6 +172,53 @@ void scores_row(const AttentionInputs& in, int head, std::int64_t row, KeyRange 
     scores_row_of(in, static_cast<const float*>(in.k_gjd) + at, q, keys.begin, keys.end, scores);
 }
 
+/// Keys as [16 keys][head_dim] to [head_dim][16]; missing keys are 0.
+template <class T>
+void pack_keys(const T* k, std::int64_t dim, std::int64_t count, float* packed) {
+  for (std::int64_t d = 0; d < dim; d += kLanes) {
+    const std::int64_t width = smaller(kLanes, dim - d);
+    F16 rows[kLanes];
+    for (std::int64_t r = 0; r < kLanes; ++r) {
+      if (r >= count)
+        rows[r] = splat(0.0f);
+      else
+        rows[r] = width == kLanes ? load(k + r * dim + d) : load_some(k + r * dim + d, width);
+    }
+    transpose(rows);
+    for (std::int64_t c = 0; c < width; ++c) store(packed + (d + c) * kLanes, rows[c]);
+  }
+}
+
+template <class T>
+void pack_of(const AttentionCall& call, const T* k, const T* v, std::int64_t key_begin, std::int64_t key_end,
+             float* k_packed, float* values) {
+  const std::int64_t dim = call.in.head_dim;
+  for (std::int64_t j = key_begin; j < key_end; j += kLanes)
+    pack_keys(k + j * dim, dim, smaller(kLanes, key_end - j), k_packed + j * dim);
+  for (std::int64_t j = key_begin; j < key_end && values != nullptr; ++j)
+    for (std::int64_t d = 0; d < dim; d += kLanes) {
+      const F16 x = d + kLanes <= dim ? load(v + j * dim + d) : load_some(v + j * dim + d, dim - d);
+      store(values + j * call.dim_padded + d, x);
+    }
+}
+
+void pack(const AttentionCall& call, int kv_head, std::int64_t key_begin, std::int64_t key_end, float* k_packed,
+          float* values) {
+  const std::int64_t at = kv_head * call.in.kv_stride;
+  if (call.in.kv_dtype == DType::bf16)
+    pack_of(call, static_cast<const std::uint16_t*>(call.in.k_gjd) + at,
+            static_cast<const std::uint16_t*>(call.in.v_gjd) + at, key_begin, key_end, k_packed, values);
+  else
+    pack_of(call, static_cast<const float*>(call.in.k_gjd) + at, static_cast<const float*>(call.in.v_gjd) + at,
+            key_begin, key_end, k_packed, values);
+}
+
+void add_all(float* to, const float* from, std::int64_t count) {
+  std::int64_t k = 0;
+  for (; k + kLanes <= count; k += kLanes) store(to + k, add(load(to + k), load(from + k)));
+  for (; k < count; ++k) to[k] += from[k];
+}
+
 void exp2_all(float* x, std::int64_t count) {
   for (std::int64_t k = 0; k < count; k += kLanes) {
     F16 clamped;
@@ -182,8 +230,8 @@ void tanh_all(float* x, std::int64_t count) {
   for (std::int64_t k = 0; k < count; k += kLanes) store(x + k, tanh_of(load(x + k)));
 }
 
-constexpr AttentionLoops kLoops{attend,        direct_scores, direct_rows, direct_values,
-                                scale_queries, scores_row,    exp2_all,    tanh_all};
+constexpr AttentionLoops kLoops{attend,     direct_scores, direct_rows, direct_values, scale_queries,
+                                scores_row, pack,          add_all,     exp2_all,      tanh_all};
 
 }  // namespace
 }  // namespace headlight::kernels

@@ -109,9 +109,10 @@ HEADLIGHT_INLINE void multiply_ragged(const float* p, std::int64_t stride, const
 }
 
 /// out[r][:] += sum_j p[r][j] v[j][:] over the keys [first, last) that row r sees; p and v start at key `first`.
+/// `fresh`: out holds nothing yet.
 template <int kRows, int kVectors>
 void value_block(const float* p, std::int64_t stride, const float* v, std::int64_t v_stride, std::int64_t first,
-                 std::int64_t last, const AttentionRow* rows, float* out, std::int64_t out_stride) {
+                 std::int64_t last, const AttentionRow* rows, float* out, std::int64_t out_stride, bool fresh) {
   std::int64_t begin = first, end = last;  // what all rows see; rows that see nothing are overwritten with 0 later
   for (int r = 0; r < kRows; ++r) {
     if (rows[r].begin >= rows[r].end) continue;
@@ -130,7 +131,7 @@ void value_block(const float* p, std::int64_t stride, const float* v, std::int64
 #pragma GCC unroll 4
     for (int c = 0; c < kVectors; ++c) {
       float* const at = out + r * out_stride + c * kLanes;
-      store(at, add(load(at), sums[r][c]));
+      store(at, fresh ? sums[r][c] : add(load(at), sums[r][c]));
     }
 }
 
@@ -147,18 +148,29 @@ HEADLIGHT_INLINE void visible_union(const AttentionRow* rows, std::int64_t count
   if (begin >= end) begin = end = 0;
 }
 
+/// What each register tile of kTileRows rows sees.
+struct TileRanges {
+  KeyRange tile[kAttentionTileRows / kTileRows + 1];
+
+  TileRanges(const AttentionRow* rows, std::int64_t num_rows) {
+    for (std::int64_t r = 0; r < num_rows; r += kTileRows) {
+      KeyRange& keys = tile[r / kTileRows];
+      visible_union(rows + r, smaller(kTileRows, num_rows - r), keys.begin, keys.end);
+    }
+  }
+};
+
 /// Scores of all rows of a tile against the keys they see; column 0 of `scores` is key `base` (a multiple of 16).
 void multiply_scores(const float* q, std::int64_t dim, const AttentionRow* rows, std::int64_t num_rows,
                      const float* k_packed, std::int64_t base, std::int64_t last, float* scores, std::int64_t stride) {
   constexpr std::int64_t kPanel = kTileVectors * kLanes;
+  const TileRanges ranges(rows, num_rows);
   for (std::int64_t key = base; key < last; key += kPanel) {
     for (std::int64_t r = 0; r < num_rows; r += kTileRows) {
-      const std::int64_t count = smaller(kTileRows, num_rows - r);
-      std::int64_t begin, end;
-      visible_union(rows + r, count, begin, end);
-      const std::int64_t from = larger(key, lanes_down(begin)), to = smaller(key + kPanel, lanes_up(end));
+      const KeyRange& keys = ranges.tile[r / kTileRows];
+      const std::int64_t from = larger(key, lanes_down(keys.begin)), to = smaller(key + kPanel, lanes_up(keys.end));
       if (from >= to) continue;
-      with_constant<kTileRows>(count, [&](auto tile_rows) {
+      with_constant<kTileRows>(smaller(kTileRows, num_rows - r), [&](auto tile_rows) {
         with_constant<kTileVectors>((to - from) / kLanes, [&](auto vectors) {
           score_block<decltype(tile_rows)::value, decltype(vectors)::value>(
               q + r * dim, dim, k_packed + from * dim, scores + r * stride + (from - base), stride);
@@ -168,26 +180,25 @@ void multiply_scores(const float* q, std::int64_t dim, const AttentionRow* rows,
   }
 }
 
-/// out[row][dim_padded] = sum_j p[row][j] v[j], not yet divided by the row's sum.
+/// out[row][dim_padded] = sum_j p[row][j] v[j], not yet divided by the row's sum. Rows that see nothing stay as they
+/// are.
 void multiply_values(const float* p, std::int64_t stride, std::int64_t base, std::int64_t last,
                      const AttentionRow* rows, std::int64_t num_rows, const float* v_jd, std::int64_t v_stride,
                      std::int64_t dim_padded, float* out) {
-  for (std::int64_t n = 0; n < num_rows * dim_padded; n += kLanes) store(out + n, splat(0.0f));
   const std::int64_t vectors = dim_padded / kLanes, strips = (vectors + kTileVectors - 1) / kTileVectors;
+  const TileRanges ranges(rows, num_rows);
   for (std::int64_t block = base / kValueBlock * kValueBlock; block < last; block += kValueBlock) {
     for (std::int64_t r = 0; r < num_rows; r += kTileRows) {
-      const std::int64_t count = smaller(kTileRows, num_rows - r);
-      std::int64_t begin, end;
-      visible_union(rows + r, count, begin, end);
-      const std::int64_t from = larger(block, begin), to = smaller(block + kValueBlock, end);
+      const KeyRange& keys = ranges.tile[r / kTileRows];
+      const std::int64_t from = larger(block, keys.begin), to = smaller(block + kValueBlock, keys.end);
       if (from >= to) continue;
       for (std::int64_t s = 0; s < strips; ++s) {
         const std::int64_t strip = s * vectors / strips, next = (s + 1) * vectors / strips;
-        with_constant<kTileRows>(count, [&](auto tile_rows) {
+        with_constant<kTileRows>(smaller(kTileRows, num_rows - r), [&](auto tile_rows) {
           with_constant<kTileVectors>(next - strip, [&](auto width) {
             value_block<decltype(tile_rows)::value, decltype(width)::value>(
                 p + r * stride + (from - base), stride, v_jd + from * v_stride + strip * kLanes, v_stride, from, to,
-                rows + r, out + r * dim_padded + strip * kLanes, dim_padded);
+                rows + r, out + r * dim_padded + strip * kLanes, dim_padded, from == keys.begin);
           });
         });
       }

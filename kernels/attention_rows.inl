@@ -8,6 +8,8 @@ namespace headlight::kernels {
 namespace {
 
 constexpr std::int64_t kSumBlock = 256;  // keys per partial sum
+constexpr double kLargestGap = 100.0;    // a null logit 2^100 above the keys still leaves a finite sum
+constexpr double kLog2EDouble = 1.44269504088896340736;
 constexpr float kInfinity = __builtin_inff();
 
 /// A row in the making: exponentials of keys [begin, end) at s[j - base], 0 in the other lanes of its vectors.
@@ -18,7 +20,7 @@ struct RowInProgress {
   float* s = nullptr;
   float best = -kInfinity;  // largest base-2 score of a key
   std::int64_t best_key = -1;
-  float top = 0.0f;                // reference of the exponentials: best, or the null logit where that is larger
+  float top = 0.0f;                // reference of the exponentials: best, or the null logit where that is far larger
   double null_score = -kInfinity;  // base 2
   float null_weight = 0.0f;
   float inverse = 0.0f;
@@ -145,19 +147,18 @@ void write_group_masses(const AttentionCall& call, const RowInProgress& row, flo
   }
 }
 
-/// lse = ln 2 (top + log2 l), H = ln l - ln 2 sum p z / l with z <= 0: no cancellation, also for one-hot rows.
+/// lse = ln 2 top + ln l, H = ln l - ln 2 sum p z / l with z <= 0: no cancellation, also for one-hot rows.
 void write_row(const AttentionCall& call, const RowInProgress& row, const RowSums& sums, float keys_total,
                float total) {
   const AttentionStatisticsPlan& plan = *call.plan;
   const AttentionStatistics& to = *call.statistics;
   const std::int64_t n = row.head * to.row_stride + row.row, i = row.position;
-  const float inverse = row.inverse;
-  const double log_total = __builtin_log(static_cast<double>(total));
-  double weighted = sum_lanes(sums.weighted);
-  if (row.null_weight > 0.0f) weighted += row.null_weight * (row.null_score - static_cast<double>(row.top));
-  const double entropy = log_total - static_cast<double>(kLn2) * weighted * static_cast<double>(inverse);
-  to.lse_hi[n] = static_cast<float>(0.69314718055994530942 * static_cast<double>(row.top) + log_total);
-  to.entropy_hi[n] = entropy < 0.0 ? 0.0f : static_cast<float>(entropy);
+  const float inverse = row.inverse, log_total = log_of(total);
+  float weighted = sum_lanes(sums.weighted);
+  if (row.null_weight > 0.0f) weighted += row.null_weight * static_cast<float>(row.null_score - row.top);
+  const float entropy = log_total - kLn2 * (weighted * inverse);
+  to.lse_hi[n] = kLn2 * row.top + log_total;
+  to.entropy_hi[n] = entropy < 0.0f ? 0.0f : entropy;
   to.pmax_hi[n] = row.best_key < 0 ? 0.0f * inverse : *row.at(row.best_key) * inverse;
   to.jmax_hi[n] = static_cast<std::int32_t>(row.best_key);
   const auto attn = [&](std::int64_t j) { return j >= row.begin && j < row.end ? *row.at(j) * inverse : 0.0f; };
@@ -178,9 +179,8 @@ void write_row(const AttentionCall& call, const RowInProgress& row, const RowSum
 HEADLIGHT_INLINE bool choose_top(const AttentionCall& call, RowInProgress& row) {
   row.top = row.best;
   if (call.in.null_logit_h != nullptr) {
-    row.null_score = static_cast<double>(call.in.null_logit_h[row.head]) * 1.44269504088896340736;
-    const float null_score = static_cast<float>(row.null_score);
-    if (null_score > row.top) row.top = null_score;
+    row.null_score = static_cast<double>(call.in.null_logit_h[row.head]) * kLog2EDouble;
+    if (row.null_score - static_cast<double>(row.top) > kLargestGap) row.top = static_cast<float>(row.null_score);
   }
   if (row.top > -kInfinity) return false;
   for (std::int64_t j = row.begin; j < row.end; ++j)
@@ -191,19 +191,20 @@ HEADLIGHT_INLINE bool choose_top(const AttentionCall& call, RowInProgress& row) 
   return true;
 }
 
-/// Softmax of one row in place: the exponentials stay in s, the result says what to multiply them with.
-/// @param s  scores of the vectors that hold the row's keys, column 0 = key `base`
+/// Softmax of one row in place: the exponentials stay in s, state.inverse is what to multiply them with.
+/// @param s      scores of the vectors that hold the row's keys, column 0 = key `base`
+/// @param state  the visible keys; empty afterwards when no key has a finite score
 template <bool kStatistics>
-AttentionRow finish_row(const AttentionCall& call, int head, std::int64_t row_number, AttentionRow visible, float* s,
-                        std::int64_t base) {
+void finish_row(const AttentionCall& call, int head, std::int64_t row_number, float* s, std::int64_t base,
+                AttentionRow& state) {
   RowInProgress row;
   row.head = head;
   row.row = row_number;
   row.position = call.in.query_start + row_number;
   row.s = s;
   row.base = base;
-  row.begin = visible.begin;
-  row.end = visible.end;
+  row.begin = state.begin;
+  row.end = state.end;
   bool masked = row.begin >= row.end;
   if (!masked) {
     const std::int64_t first = lanes_down(row.begin);
@@ -214,7 +215,8 @@ AttentionRow finish_row(const AttentionCall& call, int head, std::int64_t row_nu
   }
   if (masked) {
     if constexpr (kStatistics) write_masked_row(call, head, row_number);
-    return {};
+    state = {};
+    return;
   }
   const RowSums sums = !kStatistics || call.in.mask.causal ? exponentials<kStatistics, true>(row)
                                                            : exponentials<kStatistics, false>(row);
@@ -223,8 +225,8 @@ AttentionRow finish_row(const AttentionCall& call, int head, std::int64_t row_nu
     row.null_weight = static_cast<float>(__builtin_exp2(row.null_score - static_cast<double>(row.top)));
   const float total = keys_total + row.null_weight;
   row.inverse = 1.0f / total;
+  state.inverse = row.inverse;
   if constexpr (kStatistics) write_row(call, row, sums, keys_total, total);
-  return {row.begin, row.end, row.inverse};
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace headlight::kernels {
 inline constexpr int kAttentionLanes = 16;          ///< keys per packed group; vectors are 16 floats on every tier
 inline constexpr std::int64_t kDirectChunk = 1024;  ///< keys per task of the direct path
 inline constexpr int kMaxUnitHeads = 16;
+inline constexpr std::int64_t kAttentionTileRows = 96;  ///< rows of a tile, at most
 
 /// Query heads [head_begin, head_end) of one KV head that are worked on together.
 struct AttentionUnit {
@@ -81,6 +82,10 @@ struct AttentionLoops {
                         float* q);
   /// Natural-log scores of one row.
   void (*scores_row)(const AttentionInputs&, int head, std::int64_t row, KeyRange keys, float* scores);
+  /// Keys [key_begin, key_end) of a KV head into call.k_packed, values into call.v_gjd where those are a copy.
+  void (*pack)(const AttentionCall&, int kv_head, std::int64_t key_begin, std::int64_t key_end, float* k_packed,
+               float* values);
+  void (*add)(float* to, const float* from, std::int64_t count);
   void (*exp2)(float* x, std::int64_t count);  // for tests: x <= 0, count a multiple of 16
   void (*tanh)(float* x, std::int64_t count);
 };

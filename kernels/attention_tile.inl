@@ -46,7 +46,7 @@ void finish_tile_rows(const AttentionCall& call, const AttentionUnit& unit, std:
   for (std::int64_t i = row_begin; i < row_end; ++i)
     for (int h = unit.head_begin; h < unit.head_end; ++h, ++r) {
       float* const s = scratch.scores + r * stride;
-      scratch.rows[r] = finish_row<kStatistics>(call, h, i, scratch.rows[r], s, base);
+      finish_row<kStatistics>(call, h, i, s, base, scratch.rows[r]);
       if constexpr (kStatistics) {
         const AttentionRow& row = scratch.rows[r];
         const bool empty = row.begin >= row.end;
@@ -57,16 +57,39 @@ void finish_tile_rows(const AttentionCall& call, const AttentionUnit& unit, std:
     }
 }
 
+void find_visible(const AttentionCall& call, std::int64_t row_begin, std::int64_t row_end, int heads,
+                  AttentionRow* rows) {
+  for (std::int64_t i = row_begin; i < row_end; ++i) {
+    const AttentionRow visible = visible_keys(call, i);
+    for (int h = 0; h < heads; ++h) {
+      rows->begin = visible.begin;
+      rows->end = visible.end;
+      rows->inverse = 0.0f;
+      ++rows;
+    }
+  }
+}
+
+void prefetch_output(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin,
+                     std::int64_t row_end) {
+  const std::int64_t first = std::int64_t{unit.head_begin} * call.in.head_dim;
+  const std::int64_t count = std::int64_t{unit.heads()} * call.in.head_dim;
+  for (std::int64_t i = row_begin; i < row_end; ++i)
+    for (std::int64_t d = 0; d < count; d += kLanes)
+      __builtin_prefetch(call.out_ihd + i * call.out_stride + first + d, 1);
+}
+
 template <bool kStatistics>
 void attend_tile(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
                  const AttentionScratch& scratch, const ColumnPartials& partials) {
   const int heads = unit.heads();
   const std::int64_t num_rows = (row_end - row_begin) * heads, dim = call.in.head_dim;
-  for (std::int64_t r = 0; r < num_rows; ++r) scratch.rows[r] = visible_keys(call, row_begin + r / heads);
+  find_visible(call, row_begin, row_end, heads, scratch.rows);
   std::int64_t begin, end;
   visible_union(scratch.rows, num_rows, begin, end);
   const std::int64_t base = lanes_down(begin), last = lanes_up(end);
   const std::int64_t stride = last - base + kLanes;  // not a power of two: rows would compete for cache sets
+  prefetch_output(call, unit, row_begin, row_end);
   scale_queries(call, unit, row_begin, row_end, scratch.q);
   multiply_scores(scratch.q, dim, scratch.rows, num_rows, call.k_packed + unit.kv_head * call.k_packed_stride, base,
                   last, scratch.scores, stride);
@@ -79,9 +102,10 @@ void attend_tile(const AttentionCall& call, const AttentionUnit& unit, std::int6
   }
   multiply_values(scratch.scores, stride, base, last, scratch.rows, num_rows,
                   call.v_gjd + unit.kv_head * call.v_head_stride, call.v_row_stride, call.dim_padded, scratch.out);
-  for (std::int64_t r = 0; r < num_rows; ++r)
-    write_output(call, unit.head_begin + static_cast<int>(r % heads), row_begin + r / heads, scratch.rows[r],
-                 scratch.out + r * call.dim_padded);
+  std::int64_t r = 0;
+  for (std::int64_t i = row_begin; i < row_end; ++i)
+    for (int h = unit.head_begin; h < unit.head_end; ++h, ++r)
+      write_output(call, h, i, scratch.rows[r], scratch.out + r * call.dim_padded);
 }
 
 void attend(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,

@@ -248,15 +248,32 @@ HEADLIGHT_INLINE F16 select_lanes(const F16& x, std::int64_t from, std::int64_t 
   return if_less(lane, splat(static_cast<float>(to)), low, other);
 }
 
+/// Elements 0, 2, ..., 30 and 1, 3, ..., 31 of the 32 in x, y.
+HEADLIGHT_INLINE void deinterleave(const F16& x, const F16& y, F16& even, F16& odd) {
+  const auto source = [&](int n) { return n < kParts ? x.part[n] : y.part[n - kParts]; };
+#pragma GCC unroll 4
+  for (int k = 0; k < kParts; ++k) part_deinterleave(source(2 * k), source(2 * k + 1), even.part[k], odd.part[k]);
+}
+
+/// Sixteen vectors as the rows of a matrix, transposed. One deinterleaving of all 256 elements turns their index (row,
+/// column) by one bit, four of them exchange row and column.
+HEADLIGHT_INLINE void transpose(F16 (&rows)[kLanes]) {
+#pragma GCC unroll 4
+  for (int turn = 0; turn < 4; ++turn) {
+    F16 turned[kLanes];
+#pragma GCC unroll 8
+    for (int k = 0; k < kLanes / 2; ++k) deinterleave(rows[2 * k], rows[2 * k + 1], turned[k], turned[k + kLanes / 2]);
+#pragma GCC unroll 16
+    for (int k = 0; k < kLanes; ++k) rows[k] = turned[k];
+  }
+}
+
 /// [x0 op x1, x2 op x3, ..., y14 op y15]
 template <class Op>
 HEADLIGHT_INLINE F16 combine_pairs(const F16& x, const F16& y, Op op) {
-  return each_part([&](int k) {
-    const auto source = [&](int n) { return n < kParts ? x.part[n] : y.part[n - kParts]; };
-    Part even, odd;
-    part_deinterleave(source(2 * k), source(2 * k + 1), even, odd);
-    return op(even, odd);
-  });
+  F16 even, odd;
+  deinterleave(x, y, even, odd);
+  return each_part([&](int k) { return op(even.part[k], odd.part[k]); });
 }
 
 /// Lanes l and l + 8, then l and l + 4, l + 2, l + 1.
@@ -341,6 +358,24 @@ HEADLIGHT_INLINE F16 exp2_negative(const F16& x, F16& clamped) {
   clamped = max_of(lowest, x);
   const F16 y = exp2_in_range(clamped);
   return if_less(x, lowest, zero, y);
+}
+
+/// ln x of one positive normal number, within 2 ulp (Cephes logf). NaN and infinity stay what they are.
+HEADLIGHT_INLINE float log_of(float x) {
+  if (!(x < __builtin_inff())) return x;
+  std::int32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;  // mantissa in [sqrt(1/2), sqrt(2))
+  bits -= exponent << 23;
+  float m;
+  __builtin_memcpy(&m, &bits, sizeof m);
+  m -= 1.0f;
+  const float square = m * m, e = static_cast<float>(exponent);
+  float y = 7.0376836292e-2f;
+  for (const float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
+                        2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
+    y = y * m + c;
+  return ((y * m * square + e * -2.12194440e-4f) - 0.5f * square) + m + e * 0.693359375f;
 }
 
 /// tanh(x) within 2 ulp: odd polynomial (Cephes tanhf) near 0, 1 - 2 / (e^2|x| + 1) elsewhere. NaN stays NaN.
