@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
 #include <random>
 #include <vector>
 
@@ -72,6 +72,27 @@ TEST(TopkTap, KeepsTheLargestInKeyOrderWithTheirRemainder) {
   EXPECT_EQ(rows[3].keys, (std::vector<std::int32_t>{5, 7, 8}));
   EXPECT_EQ(rows[3].values, (std::vector<float>{0.3f, 0.25f, 0.25f}));
   EXPECT_NEAR(rows[3].remainder, 0.2f, 1e-6);
+}
+
+TEST(TopkTap, FindsTheEntriesOfLongRowsWithTies) {
+  std::mt19937 random(11);
+  for (const int entries : {1, 32, 64, 65}) {
+    std::vector<float> row(1000);
+    for (float& a : row) a = static_cast<float>(random() % 50) / 1000.0f;  // many ties
+    TopkTap tap({999}, 1, entries);
+    tap.row(0, 999, {0, 1000}, row);
+    std::vector<std::int32_t> order(1000);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return row[static_cast<std::size_t>(a)] > row[static_cast<std::size_t>(b)];
+    });
+    order.resize(static_cast<std::size_t>(entries));
+    std::sort(order.begin(), order.end());
+    EXPECT_EQ(tap.rows(0)[0].keys, order) << entries;
+    double rest = std::accumulate(row.begin(), row.end(), 0.0);
+    for (const std::int32_t j : order) rest -= static_cast<double>(row[static_cast<std::size_t>(j)]);
+    EXPECT_NEAR(tap.rows(0)[0].remainder, rest, 1e-5);
+  }
 }
 
 TEST(TopkTap, ARowShorterThanItsEntriesIsWhole) {
