@@ -113,6 +113,7 @@ void reserve(Buffer<T>& buffer, std::int64_t size) {
 struct WorkerScratch {
   Buffer<float> scores, q, out, columns;
   Buffer<AttentionRow> rows;
+  Buffer<AttentionRowSums> sums;
 };
 
 std::int64_t columns_stride(std::int64_t num_keys, std::int64_t block_edge) {
@@ -198,7 +199,10 @@ class AttentionRun {
     }
     space_.workers.resize(std::max(space_.workers.size(), static_cast<std::size_t>(pool.num_threads())));
     if (plan != nullptr)
-      for (WorkerScratch& worker : space_.workers) reserve(worker.columns, 2 * columns());
+      for (WorkerScratch& worker : space_.workers) {
+        reserve(worker.columns, 2 * columns());
+        reserve(worker.sums, kMaxTileRows);
+      }
   }
 
   void run() {
@@ -279,8 +283,13 @@ class AttentionRun {
 
   AttentionScratch scratch_of(int worker) {
     WorkerScratch& own = space_.workers[static_cast<std::size_t>(worker)];
-    return {own.scores.data(), own.q.data(),       own.out.data(),
-            own.rows.data(),   own.columns.data(), call_.plan != nullptr ? columns() : 0};
+    return {own.scores.data(),
+            own.q.data(),
+            own.out.data(),
+            own.rows.data(),
+            own.sums.data(),
+            own.columns.data(),
+            call_.plan != nullptr ? columns() : 0};
   }
 
   void run_tiled() {
@@ -438,15 +447,16 @@ AttentionWorkspace::~AttentionWorkspace() {
 }
 
 std::uint64_t AttentionWorkspace::bytes() const {
-  std::size_t floats = 0, rows = impl_->rows.size();
+  std::size_t floats = 0, rows = impl_->rows.size(), sums = 0;
   for (const auto* buffer :
        {&impl_->k_packed, &impl_->values, &impl_->partials, &impl_->scores, &impl_->q, &impl_->out})
     floats += buffer->size();
   for (const WorkerScratch& worker : impl_->workers) {
     floats += worker.scores.size() + worker.q.size() + worker.out.size() + worker.columns.size();
     rows += worker.rows.size();
+    sums += worker.sums.size();
   }
-  return floats * sizeof(float) + rows * sizeof(AttentionRow);
+  return floats * sizeof(float) + rows * sizeof(AttentionRow) + sums * sizeof(AttentionRowSums);
 }
 
 void attention(ThreadPool& pool, AttentionWorkspace& workspace, const AttentionInputs& in, float* out_ihd,
@@ -478,7 +488,9 @@ std::uint64_t attention_workspace_bytes(std::int64_t num_queries, std::int64_t n
     const std::int64_t block_edge = ceil_div(num_keys, 128);  // the coarsest overview map
     floats += chunks * 2 * num_heads * keys + 2 * num_threads * columns_stride(num_keys, block_edge);
   }
-  return static_cast<std::uint64_t>(floats) * sizeof(float) + static_cast<std::uint64_t>(rows) * sizeof(AttentionRow);
+  const std::int64_t sums = statistics ? num_threads * kMaxTileRows : 0;
+  return static_cast<std::uint64_t>(floats) * sizeof(float) + static_cast<std::uint64_t>(rows) * sizeof(AttentionRow) +
+         static_cast<std::uint64_t>(sums) * sizeof(AttentionRowSums);
 }
 
 void attention_scores_row(const AttentionInputs& in, int head, std::int64_t row, KeyRange keys, float* scores) {

@@ -10,40 +10,67 @@ namespace {
 constexpr int kColumnRows = 8;  // rows added together before memory is touched
 
 /// Consecutive rows of one head whose columns go to the same sums. Row r's exponentials start at p + r * stride,
-/// column 0 = key `first`, and are 0 where the row sees nothing.
+/// column 0 = key `base`; all other pointers are for key 0.
 struct ColumnSegment {
-  const float* p = nullptr;
-  std::int64_t stride = 0, first = 0, last = 0;  // keys, multiples of 16
+  float* p = nullptr;
+  std::int64_t stride = 0, base = 0;
   const AttentionRow* rows = nullptr;
   std::int64_t row_step = 0, count = 0;
-  float* received = nullptr;   // at key `first`
-  float* tail = nullptr;       // same, or null
-  float* block_sum = nullptr;  // scratch at key `first`, or null
+  float* received = nullptr;
+  float* tail = nullptr;       // or null
+  float* block_sum = nullptr;  // scratch, or null
   float* block_max = nullptr;
+
+  const AttentionRow& row(std::int64_t r) const { return rows[r * row_step]; }
+  float* keys_of(std::int64_t r, std::int64_t j) const { return p + r * stride + (j - base); }
 };
 
-template <int kRows, bool kTail, bool kBlocks>
-void add_rows(const ColumnSegment& segment, std::int64_t row) {
-  const float* p[kRows];
-  F16 inverse[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    p[r] = segment.p + (row + r) * segment.stride;
-    inverse[r] = splat(segment.rows[(row + r) * segment.row_step].inverse);
+/// Rows that see something: exponentials from key `first` on, a multiple of 16.
+struct ColumnBatch {
+  const float* p[kColumnRows];
+  float inverse[kColumnRows];
+  std::int64_t count = 0, first = INT64_MAX, last = 0;
+};
+
+/// Rows [begin, end) of a segment. Where a row's vectors end before those of the batch it becomes 0.
+ColumnBatch make_batch(const ColumnSegment& segment, std::int64_t begin, std::int64_t end) {
+  ColumnBatch batch;
+  for (std::int64_t r = begin; r < end; ++r) {
+    const AttentionRow& row = segment.row(r);
+    if (row.begin >= row.end) continue;
+    batch.first = smaller(batch.first, lanes_down(row.begin));
+    batch.last = larger(batch.last, lanes_up(row.end));
   }
-  const std::int64_t count = segment.last - segment.first;
-  for (std::int64_t k = 0; k < count; k += kLanes) {
-    F16 attn = multiply(load(p[0] + k), inverse[0]);
-    F16 sum = attn, largest = attn;
+  for (std::int64_t r = begin; r < end; ++r) {
+    const AttentionRow& row = segment.row(r);
+    if (row.begin >= row.end) continue;
+    for (std::int64_t j = batch.first; j < lanes_down(row.begin); j += kLanes)
+      store(segment.keys_of(r, j), splat(0.0f));
+    for (std::int64_t j = lanes_up(row.end); j < batch.last; j += kLanes) store(segment.keys_of(r, j), splat(0.0f));
+    batch.p[batch.count] = segment.keys_of(r, batch.first);
+    batch.inverse[batch.count++] = row.inverse;
+  }
+  return batch;
+}
+
+template <int kRows, bool kTail, bool kBlocks>
+void add_rows(const ColumnSegment& segment, const ColumnBatch& batch) {
+  F16 inverse[kRows];
+  for (int r = 0; r < kRows; ++r) inverse[r] = splat(batch.inverse[r]);
+  for (std::int64_t j = batch.first; j < batch.last; j += kLanes) {
+    const std::int64_t k = j - batch.first;
+    F16 sum = multiply(load(batch.p[0] + k), inverse[0]);
+    F16 largest = sum;
 #pragma GCC unroll 8
     for (int r = 1; r < kRows; ++r) {
-      if constexpr (kBlocks) largest = max_of(largest, multiply(load(p[r] + k), inverse[r]));
-      sum = multiply_add(load(p[r] + k), inverse[r], sum);
+      if constexpr (kBlocks) largest = max_of(largest, multiply(load(batch.p[r] + k), inverse[r]));
+      sum = multiply_add(load(batch.p[r] + k), inverse[r], sum);
     }
-    store(segment.received + k, add(load(segment.received + k), sum));
-    if constexpr (kTail) store(segment.tail + k, add(load(segment.tail + k), sum));
+    store(segment.received + j, add(load(segment.received + j), sum));
+    if constexpr (kTail) store(segment.tail + j, add(load(segment.tail + j), sum));
     if constexpr (kBlocks) {
-      store(segment.block_sum + k, add(load(segment.block_sum + k), sum));
-      store(segment.block_max + k, max_of(load(segment.block_max + k), largest));
+      store(segment.block_sum + j, add(load(segment.block_sum + j), sum));
+      store(segment.block_max + j, max_of(load(segment.block_max + j), largest));
     }
   }
 }
@@ -51,32 +78,36 @@ void add_rows(const ColumnSegment& segment, std::int64_t row) {
 /// With a NaN among the rows: no column that the NaN row does not see may be touched.
 void add_rows_with_nan(const ColumnSegment& segment) {
   for (std::int64_t r = 0; r < segment.count; ++r) {
-    const AttentionRow& row = segment.rows[r * segment.row_step];
+    const AttentionRow& row = segment.row(r);
     for (std::int64_t j = row.begin; j < row.end; ++j) {
-      const std::int64_t k = j - segment.first;
-      const float attn = segment.p[r * segment.stride + k] * row.inverse;
-      segment.received[k] += attn;
-      if (segment.tail != nullptr) segment.tail[k] += attn;
+      const float attn = *segment.keys_of(r, j) * row.inverse;
+      segment.received[j] += attn;
+      if (segment.tail != nullptr) segment.tail[j] += attn;
       if (segment.block_sum == nullptr) continue;
-      segment.block_sum[k] += attn;
-      if (attn > segment.block_max[k] || attn != attn) segment.block_max[k] = attn;
+      segment.block_sum[j] += attn;
+      if (attn > segment.block_max[j] || attn != attn) segment.block_max[j] = attn;
     }
   }
 }
 
 void add_columns(const ColumnSegment& segment) {
   for (std::int64_t r = 0; r < segment.count; ++r) {
-    const float inverse = segment.rows[r * segment.row_step].inverse;
+    const float inverse = segment.row(r).inverse;
     if (inverse != inverse) return add_rows_with_nan(segment);
   }
-  for (std::int64_t r = 0; r < segment.count; r += kColumnRows)
-    with_constant<kColumnRows>(smaller(kColumnRows, segment.count - r), [&](auto rows) {
+  for (std::int64_t r = 0; r < segment.count; r += kColumnRows) {
+    const ColumnBatch batch = make_batch(segment, r, smaller(segment.count, r + kColumnRows));
+    if (batch.count == 0) continue;
+    with_constant<kColumnRows>(batch.count, [&](auto rows) {
       constexpr int kRows = decltype(rows)::value;
       if (segment.block_sum != nullptr)
-        segment.tail != nullptr ? add_rows<kRows, true, true>(segment, r) : add_rows<kRows, false, true>(segment, r);
+        segment.tail != nullptr ? add_rows<kRows, true, true>(segment, batch)
+                                : add_rows<kRows, false, true>(segment, batch);
       else
-        segment.tail != nullptr ? add_rows<kRows, true, false>(segment, r) : add_rows<kRows, false, false>(segment, r);
+        segment.tail != nullptr ? add_rows<kRows, true, false>(segment, batch)
+                                : add_rows<kRows, false, false>(segment, batch);
     });
+  }
 }
 
 /// Combines neighbours in place until one value per block of `edge` columns is left.
@@ -116,52 +147,58 @@ void write_blocks(const AttentionCall& call, int head, std::int64_t block_row, s
   }
 }
 
-/// Columns of `count` rows of one head from call row `row` on. p: exponentials of the first row, column 0 = key
-/// `first`.
-void accumulate_columns(const AttentionCall& call, int head, std::int64_t row, std::int64_t count, const float* p,
-                        std::int64_t stride, std::int64_t first, std::int64_t last, const AttentionRow* rows,
-                        std::int64_t row_step, float* received, float* tail, const AttentionScratch& scratch) {
+/// Number of rows from row r of the segment on, at most `count`, that add to the same sums.
+std::int64_t equal_rows(const AttentionCall& call, std::int64_t position, std::int64_t count) {
+  const KeyRange tail = call.plan->tail_rows;
   const std::int64_t edge = call.plan->block_edge;
-  const KeyRange tail_rows = call.plan->tail_rows;
-  for (std::int64_t r = 0; r < count;) {
-    const std::int64_t position = call.in.query_start + row + r;
-    const bool in_tail = position >= tail_rows.begin && position < tail_rows.end;
-    std::int64_t next = count;
-    if (in_tail) next = smaller(next, r + tail_rows.end - position);
-    if (position < tail_rows.begin) next = smaller(next, r + tail_rows.begin - position);
-    if (edge > 0) next = smaller(next, r + edge - position % edge);
-    ColumnSegment segment{p + r * stride,
-                          stride,
-                          first,
-                          last,
-                          rows + r * row_step,
-                          row_step,
-                          next - r,
-                          received + first,
-                          in_tail ? tail + first : nullptr,
-                          nullptr,
-                          nullptr};
-    if (edge == 0) {
-      add_columns(segment);
-    } else {
-      const std::int64_t first_block = first / edge, num_blocks = (last + edge - 1) / edge - first_block;
-      float* const sums = scratch.columns;
-      float* const maxima = scratch.columns + scratch.columns_stride;
-      for (std::int64_t k = 0; k < num_blocks * edge; ++k) sums[k] = maxima[k] = 0.0f;
-      segment.block_sum = sums + (first - first_block * edge);
-      segment.block_max = maxima + (first - first_block * edge);
-      add_columns(segment);
-      // Blocks beyond the last key hold nothing.
-      write_blocks(call, head, position / edge, first_block,
-                   smaller(num_blocks, call.statistics->block_count - first_block), sums, maxima);
-    }
-    r = next;
-  }
+  if (position < tail.begin) count = smaller(count, tail.begin - position);
+  if (position >= tail.begin && position < tail.end) count = smaller(count, tail.end - position);
+  return edge > 0 ? smaller(count, edge - position % edge) : count;
 }
 
-/// Columns [from, to) of a row become 0: they lie in the tile but not in the row's vectors.
-void clear_keys(float* s, std::int64_t base, std::int64_t from, std::int64_t to) {
-  for (std::int64_t j = from; j < to; j += kLanes) store(s + (j - base), splat(0.0f));
+/// A segment with its part of the block map, collected per column first.
+void add_columns_and_blocks(const AttentionCall& call, int head, std::int64_t block_row, ColumnSegment& segment,
+                            const AttentionScratch& scratch) {
+  std::int64_t begin = INT64_MAX, end = 0;
+  for (std::int64_t r = 0; r < segment.count; ++r) {
+    const AttentionRow& row = segment.row(r);
+    if (row.begin >= row.end) continue;
+    begin = smaller(begin, lanes_down(row.begin));
+    end = larger(end, lanes_up(row.end));
+  }
+  if (begin >= end) return;
+  const std::int64_t edge = call.plan->block_edge, first_block = begin / edge, last_block = (end + edge - 1) / edge;
+  float* const sums = scratch.columns;
+  float* const maxima = scratch.columns + scratch.columns_stride;
+  for (std::int64_t k = 0; k < (last_block - first_block) * edge; ++k) sums[k] = maxima[k] = 0.0f;
+  segment.block_sum = sums - first_block * edge;
+  segment.block_max = maxima - first_block * edge;
+  add_columns(segment);
+  // Vectors may reach beyond the last block: there they hold 0.
+  const std::int64_t num_blocks = smaller(last_block, call.statistics->block_count) - first_block;
+  write_blocks(call, head, block_row, first_block, num_blocks, sums, maxima);
+}
+
+/// Columns of `count` rows of one head from call row `row` on. Row r's exponentials start at p + r * stride, column 0 =
+/// key `base`; its state is rows[r * row_step].
+void accumulate_columns(const AttentionCall& call, int head, std::int64_t row, std::int64_t count, float* p,
+                        std::int64_t stride, std::int64_t base, const AttentionRow* rows, std::int64_t row_step,
+                        float* received, float* tail, const AttentionScratch& scratch) {
+  for (std::int64_t r = 0; r < count;) {
+    const std::int64_t position = call.in.query_start + row + r;
+    const KeyRange tail_rows = call.plan->tail_rows;
+    const bool in_tail = position >= tail_rows.begin && position < tail_rows.end;
+    ColumnSegment segment{p + r * stride, stride,
+                          base,           rows + r * row_step,
+                          row_step,       equal_rows(call, position, count - r),
+                          received,       in_tail ? tail : nullptr,
+                          nullptr,        nullptr};
+    if (call.plan->block_edge == 0)
+      add_columns(segment);
+    else
+      add_columns_and_blocks(call, head, position / call.plan->block_edge, segment, scratch);
+    r += segment.count;
+  }
 }
 
 void tap_row(const AttentionCall& call, int head, std::int64_t position, const float* s, std::int64_t base,

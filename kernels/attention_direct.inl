@@ -76,14 +76,13 @@ void direct_rows(const AttentionCall& call, const AttentionUnit& unit, int head,
     AttentionRow& row = scratch.rows[r];
     row = visible_keys(call, i);
     if (call.statistics == nullptr) {
-      finish_row<false>(call, unit.head_begin + head, i, s, 0, row);
+      finish_row<false>(call, unit.head_begin + head, i, s, 0, row, nullptr);
       continue;
     }
-    finish_row<true>(call, unit.head_begin + head, i, s, 0, row);
+    finish_row<true>(call, unit.head_begin + head, i, s, 0, row, scratch.sums);
+    write_rows(call, unit.head_begin + head, i, 1, scratch.sums, 1);
     tap_row(call, unit.head_begin + head, call.in.query_start + i, s, 0, row, scratch);
-    if (row.begin >= row.end) continue;
-    const std::int64_t first = lanes_down(row.begin);
-    accumulate_columns(call, unit.head_begin + head, i, 1, s + first, stride, first, lanes_up(row.end), &row, 1,
+    accumulate_columns(call, unit.head_begin + head, i, 1, s, stride, 0, &row, 1,
                        partials.received + head * partials.stride,
                        partials.tail == nullptr ? nullptr : partials.tail + head * partials.stride, scratch);
   }

@@ -45,33 +45,20 @@ HEADLIGHT_INLINE void hide_edges(const RowInProgress& row) {
   if (last < row.end) store(row.at(last), select_lanes(load(row.at(last)), 0, row.end - last, hidden));
 }
 
-/// Largest score; NaN does not count. With statistics also the smallest key that attains it.
-template <bool kStatistics>
-HEADLIGHT_INLINE void find_best(RowInProgress& row) {
-  std::int64_t best_block = row.begin;
+/// Largest score; NaN does not count.
+HEADLIGHT_INLINE float largest_score(const RowInProgress& row) {
   F16 largest = splat(-kInfinity);
   const std::int64_t last = lanes_up(row.end);
-  for (std::int64_t j = lanes_down(row.begin); j < last;) {
-    const std::int64_t block = j, stop = smaller(last, (j / kSumBlock + 1) * kSumBlock);
-    if constexpr (kStatistics) largest = splat(-kInfinity);
-    for (; j < stop; j += kLanes) largest = max_of(load(row.at(j)), largest);
-    if constexpr (kStatistics) {
-      const float best = max_lane(largest);
-      if (best > row.best) {
-        row.best = best;
-        best_block = block;
-      }
-    }
-  }
-  if constexpr (!kStatistics) {
-    row.best = max_lane(largest);
-  } else if (row.best > -kInfinity) {
-    const F16 best = splat(row.best);
-    std::int64_t j = best_block;
-    while (!any_equal(load(row.at(j)), best)) j += kLanes;
-    while (*row.at(j) != row.best) ++j;
-    row.best_key = j;
-  }
+  for (std::int64_t j = lanes_down(row.begin); j < last; j += kLanes) largest = max_of(load(row.at(j)), largest);
+  return max_lane(largest);
+}
+
+/// Smallest key that attains the largest score.
+HEADLIGHT_INLINE std::int64_t find_best_key(const RowInProgress& row) {
+  if (!(row.best > -kInfinity)) return -1;
+  const F16 best = splat(row.best);
+  for (std::int64_t j = lanes_down(row.begin);; j += kLanes)
+    if (const unsigned lanes = equal_lanes(load(row.at(j)), best)) return j + __builtin_ctz(lanes);
 }
 
 template <bool kStatistics, bool kCausal>
@@ -127,52 +114,63 @@ float sum_keys(const RowInProgress& row, std::int64_t from, std::int64_t to) {
   return sum_lanes(sum);
 }
 
-void write_masked_row(const AttentionCall& call, int head, std::int64_t row) {
-  const AttentionStatistics& to = *call.statistics;
-  const std::int64_t n = head * to.row_stride + row;
-  to.lse_hi[n] = -kInfinity;
-  to.jmax_hi[n] = -1;
-  for (float* values : {to.entropy_hi, to.pmax_hi, to.first_hi, to.sink_hi, to.local_hi, to.dist1_hi, to.dist2_hi,
-                        to.off0_hi, to.off1_hi, to.null_mass_hi})
-    values[n] = 0.0f;
-  for (int g = 0; g < call.plan->num_groups; ++g) to.group_mass_hig[n * call.plan->num_groups + g] = 0.0f;
+/// A row without keys or weight has inverse 0 and gets 0.
+void write_group_masses(const AttentionCall& call, const RowInProgress& row) {
+  const int groups = call.plan->num_groups;
+  if (groups == 0) return;
+  float* const mass_g = call.statistics->group_mass_hig + (row.head * call.statistics->row_stride + row.row) * groups;
+  for (int g = 0; g < groups; ++g) mass_g[g] = 0.0f;
+  if (row.inverse == 0.0f) return;
+  for (std::int64_t n = 0; n < call.num_runs && call.runs[n].begin < row.end; ++n)
+    mass_g[call.runs[n].group] += row.inverse * sum_keys(row, call.runs[n].begin, call.runs[n].end);
 }
 
-void write_group_masses(const AttentionCall& call, const RowInProgress& row, float* mass_g) {
-  for (int g = 0; g < call.plan->num_groups; ++g) mass_g[g] = 0.0f;
-  for (std::int64_t n = 0; n < call.num_runs; ++n) {
-    const GroupRun& run = call.runs[n];
-    if (run.begin >= row.end) break;
-    mass_g[run.group] += row.inverse * sum_keys(row, run.begin, run.end);
-  }
-}
-
-/// lse = ln 2 top + ln l, H = ln l - ln 2 sum p z / l with z <= 0: no cancellation, also for one-hot rows.
-void write_row(const AttentionCall& call, const RowInProgress& row, const RowSums& sums, float keys_total,
-               float total) {
+void sum_row(const AttentionCall& call, const RowInProgress& row, const RowSums& sums, float keys_total, float total,
+             AttentionRowSums& to) {
   const AttentionStatisticsPlan& plan = *call.plan;
-  const AttentionStatistics& to = *call.statistics;
-  const std::int64_t n = row.head * to.row_stride + row.row, i = row.position;
-  const float inverse = row.inverse, log_total = log_of(total);
-  float weighted = sum_lanes(sums.weighted);
-  if (row.null_weight > 0.0f) weighted += row.null_weight * static_cast<float>(row.null_score - row.top);
-  const float entropy = log_total - kLn2 * (weighted * inverse);
-  to.lse_hi[n] = kLn2 * row.top + log_total;
-  to.entropy_hi[n] = entropy < 0.0f ? 0.0f : entropy;
-  to.pmax_hi[n] = row.best_key < 0 ? 0.0f * inverse : *row.at(row.best_key) * inverse;
-  to.jmax_hi[n] = static_cast<std::int32_t>(row.best_key);
-  const auto attn = [&](std::int64_t j) { return j >= row.begin && j < row.end ? *row.at(j) * inverse : 0.0f; };
-  const std::int64_t first = call.in.mask.first_key, local = i - plan.local_window + 1;
-  to.first_hi[n] = attn(first);
-  to.sink_hi[n] = sum_keys(row, first, first + plan.sink_size) * inverse;
+  const std::int64_t i = row.position, first = call.in.mask.first_key, local = i - plan.local_window + 1;
+  const auto at = [&](std::int64_t j) { return j >= row.begin && j < row.end ? *row.at(j) : 0.0f; };
+  to.total = total;
+  to.top = row.top;
+  to.weighted = sum_lanes(sums.weighted);
+  if (row.null_weight > 0.0f)
+    to.weighted += row.null_weight * static_cast<float>(row.null_score - static_cast<double>(row.top));
+  to.best_key = static_cast<std::int32_t>(row.best_key);
+  to.best = at(row.best_key);
+  to.first = at(first);
+  to.sink = sum_keys(row, first, first + plan.sink_size);
   const bool all_local = local <= row.begin && i + 1 >= row.end;
-  to.local_hi[n] = (all_local ? keys_total : sum_keys(row, local, i + 1)) * inverse;
-  to.dist1_hi[n] = sum_lanes(sums.dist1) * inverse;
-  to.dist2_hi[n] = sum_lanes(sums.dist2) * inverse;
-  to.off0_hi[n] = attn(i);
-  to.off1_hi[n] = attn(i - 1);
-  to.null_mass_hi[n] = row.null_weight * inverse;
-  if (plan.num_groups > 0) write_group_masses(call, row, to.group_mass_hig + n * plan.num_groups);
+  to.local = all_local ? keys_total : sum_keys(row, local, i + 1);
+  to.dist1 = sum_lanes(sums.dist1);
+  to.dist2 = sum_lanes(sums.dist2);
+  to.off0 = at(i);
+  to.off1 = at(i - 1);
+  to.null_weight = row.null_weight;
+}
+
+/// Statistics of `count` rows of one head from call row `row` on, of which every `step`-th of `sums` is the next.
+/// lse = ln 2 top + ln l, H = ln l - ln 2 sum p z / l with z <= 0: no cancellation, also for one-hot rows.
+/// A masked row has l = 1, top = -inf and nothing else.
+void write_rows(const AttentionCall& call, int head, std::int64_t row, std::int64_t count, const AttentionRowSums* sums,
+                std::int64_t step) {
+  const AttentionStatistics& to = *call.statistics;
+  std::int64_t n = head * to.row_stride + row;
+  for (std::int64_t r = 0; r < count; ++r, ++n, sums += step) {
+    const float inverse = 1.0f / sums->total, log_total = log_of(sums->total);
+    const float entropy = log_total - kLn2 * (sums->weighted * inverse);
+    to.lse_hi[n] = kLn2 * sums->top + log_total;
+    to.entropy_hi[n] = entropy < 0.0f ? 0.0f : entropy;
+    to.pmax_hi[n] = sums->best * inverse;
+    to.jmax_hi[n] = sums->best_key;
+    to.first_hi[n] = sums->first * inverse;
+    to.sink_hi[n] = sums->sink * inverse;
+    to.local_hi[n] = sums->local * inverse;
+    to.dist1_hi[n] = sums->dist1 * inverse;
+    to.dist2_hi[n] = sums->dist2 * inverse;
+    to.off0_hi[n] = sums->off0 * inverse;
+    to.off1_hi[n] = sums->off1 * inverse;
+    to.null_mass_hi[n] = sums->null_weight * inverse;
+  }
 }
 
 /// True when there is nothing to normalise: every key that the row sees scores -inf, and no null logit catches it.
@@ -194,9 +192,10 @@ HEADLIGHT_INLINE bool choose_top(const AttentionCall& call, RowInProgress& row) 
 /// Softmax of one row in place: the exponentials stay in s, state.inverse is what to multiply them with.
 /// @param s      scores of the vectors that hold the row's keys, column 0 = key `base`
 /// @param state  the visible keys; empty afterwards when no key has a finite score
+/// @param to     with statistics: what write_rows() wants
 template <bool kStatistics>
 void finish_row(const AttentionCall& call, int head, std::int64_t row_number, float* s, std::int64_t base,
-                AttentionRow& state) {
+                AttentionRow& state, AttentionRowSums* to) {
   RowInProgress row;
   row.head = head;
   row.row = row_number;
@@ -210,11 +209,16 @@ void finish_row(const AttentionCall& call, int head, std::int64_t row_number, fl
     const std::int64_t first = lanes_down(row.begin);
     if (call.in.soft_cap > 0.0f) apply_soft_cap(row.at(first), lanes_up(row.end) - first, call.in.soft_cap);
     hide_edges(row);
-    find_best<kStatistics>(row);
+    row.best = largest_score(row);
+    if constexpr (kStatistics) row.best_key = find_best_key(row);
     masked = choose_top(call, row);
   }
   if (masked) {
-    if constexpr (kStatistics) write_masked_row(call, head, row_number);
+    if constexpr (kStatistics) {
+      *to = {};
+      to->top = -kInfinity;
+      write_group_masses(call, row);
+    }
     state = {};
     return;
   }
@@ -226,7 +230,10 @@ void finish_row(const AttentionCall& call, int head, std::int64_t row_number, fl
   const float total = keys_total + row.null_weight;
   row.inverse = 1.0f / total;
   state.inverse = row.inverse;
-  if constexpr (kStatistics) write_row(call, row, sums, keys_total, total);
+  if constexpr (kStatistics) {
+    sum_row(call, row, sums, keys_total, total, *to);
+    write_group_masses(call, row);
+  }
 }
 
 }  // namespace

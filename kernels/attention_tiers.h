@@ -47,13 +47,25 @@ struct AttentionRow {
   float inverse = 0.0f;
 };
 
+/// Sums along one row before they are normalised: kept apart, so that the latency of what follows (1/l, ln l, scattered
+/// writes) overlaps over the rows of a tile.
+struct AttentionRowSums {
+  float total = 1.0f;     // of the exponentials, with the null logit's
+  float top = 0.0f;       // reference of the exponentials, base 2
+  float weighted = 0.0f;  // sum of exponential * exponent
+  float best = 0.0f, first = 0.0f, sink = 0.0f, local = 0.0f, dist1 = 0.0f, dist2 = 0.0f, off0 = 0.0f, off1 = 0.0f,
+        null_weight = 0.0f;
+  std::int32_t best_key = -1;
+};
+
 /// Scratch of one worker.
 struct AttentionScratch {
-  float* scores = nullptr;       // [rows][stride]
-  float* q = nullptr;            // [rows][head_dim], scaled
-  float* out = nullptr;          // [rows][dim_padded]
-  AttentionRow* rows = nullptr;  // [rows]
-  float* columns = nullptr;      // two rows of columns: sums and maxima for the block map
+  float* scores = nullptr;           // [rows][stride]
+  float* q = nullptr;                // [rows][head_dim], scaled
+  float* out = nullptr;              // [rows][dim_padded]
+  AttentionRow* rows = nullptr;      // [rows]
+  AttentionRowSums* sums = nullptr;  // [rows], statistics only
+  float* columns = nullptr;          // two rows of columns: sums and maxima for the block map
   std::int64_t columns_stride = 0;
 };
 

@@ -40,20 +40,13 @@ void write_output(const AttentionCall& call, int head, std::int64_t row, const A
 
 template <bool kStatistics>
 void finish_tile_rows(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin,
-                      std::int64_t row_end, std::int64_t base, std::int64_t last, std::int64_t stride,
-                      const AttentionScratch& scratch) {
+                      std::int64_t row_end, std::int64_t base, std::int64_t stride, const AttentionScratch& scratch) {
   std::int64_t r = 0;
   for (std::int64_t i = row_begin; i < row_end; ++i)
     for (int h = unit.head_begin; h < unit.head_end; ++h, ++r) {
       float* const s = scratch.scores + r * stride;
-      finish_row<kStatistics>(call, h, i, s, base, scratch.rows[r]);
-      if constexpr (kStatistics) {
-        const AttentionRow& row = scratch.rows[r];
-        const bool empty = row.begin >= row.end;
-        clear_keys(s, base, base, empty ? last : lanes_down(row.begin));
-        if (!empty) clear_keys(s, base, lanes_up(row.end), last);
-        tap_row(call, h, call.in.query_start + i, s, base, row, scratch);
-      }
+      finish_row<kStatistics>(call, h, i, s, base, scratch.rows[r], kStatistics ? scratch.sums + r : nullptr);
+      if constexpr (kStatistics) tap_row(call, h, call.in.query_start + i, s, base, scratch.rows[r], scratch);
     }
 }
 
@@ -93,11 +86,13 @@ void attend_tile(const AttentionCall& call, const AttentionUnit& unit, std::int6
   scale_queries(call, unit, row_begin, row_end, scratch.q);
   multiply_scores(scratch.q, dim, scratch.rows, num_rows, call.k_packed + unit.kv_head * call.k_packed_stride, base,
                   last, scratch.scores, stride);
-  finish_tile_rows<kStatistics>(call, unit, row_begin, row_end, base, last, stride, scratch);
+  finish_tile_rows<kStatistics>(call, unit, row_begin, row_end, base, stride, scratch);
   if constexpr (kStatistics) {
-    for (int h = 0; h < heads && base < last; ++h)
+    for (int h = 0; h < heads; ++h)
+      write_rows(call, unit.head_begin + h, row_begin, row_end - row_begin, scratch.sums + h, heads);
+    for (int h = 0; h < heads; ++h)
       accumulate_columns(call, unit.head_begin + h, row_begin, row_end - row_begin, scratch.scores + h * stride,
-                         heads * stride, base, last, scratch.rows + h, heads, partials.received + h * partials.stride,
+                         heads * stride, base, scratch.rows + h, heads, partials.received + h * partials.stride,
                          partials.tail == nullptr ? nullptr : partials.tail + h * partials.stride, scratch);
   }
   multiply_values(scratch.scores, stride, base, last, scratch.rows, num_rows,

@@ -46,8 +46,8 @@ HEADLIGHT_INLINE Part part_min(Part a, Part b) {
 HEADLIGHT_INLINE Part part_if_less(Part a, Part b, Part yes, Part no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
-HEADLIGHT_INLINE bool part_any_equal(Part a, Part b) {
-  return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) != 0;
+HEADLIGHT_INLINE unsigned part_equal(Part a, Part b) {
+  return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
 HEADLIGHT_INLINE Part part_scale(Part x, Part exponent, Part /*shifted*/) {
   return _mm512_scalef_ps(x, exponent);
@@ -95,8 +95,8 @@ HEADLIGHT_INLINE Part part_min(Part a, Part b) {
 HEADLIGHT_INLINE Part part_if_less(Part a, Part b, Part yes, Part no) {
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
-HEADLIGHT_INLINE bool part_any_equal(Part a, Part b) {
-  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)) != 0;
+HEADLIGHT_INLINE unsigned part_equal(Part a, Part b) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
 }
 HEADLIGHT_INLINE Part part_scale(Part x, Part /*exponent*/, Part shifted) {
   shifted = _mm256_max_ps(shifted, _mm256_setzero_ps());  // NaN: adds nothing to the NaN in x
@@ -147,9 +147,9 @@ HEADLIGHT_INLINE Part part_min(Part a, Part b) {
 HEADLIGHT_INLINE Part part_if_less(Part a, Part b, Part yes, Part no) {
   return a < b ? yes : no;
 }
-HEADLIGHT_INLINE bool part_any_equal(Part a, Part b) {
+HEADLIGHT_INLINE unsigned part_equal(Part a, Part b) {
   const auto same = a == b;
-  return (same[0] | same[1] | same[2] | same[3]) != 0;
+  return static_cast<unsigned>((same[0] & 1) | (same[1] & 2) | (same[2] & 4) | (same[3] & 8));
 }
 HEADLIGHT_INLINE Part part_scale(Part x, Part /*exponent*/, Part shifted) {
   shifted = part_max(shifted, Part{});  // NaN: adds nothing to the NaN in x
@@ -222,11 +222,12 @@ HEADLIGHT_INLINE F16 min_of(const F16& a, const F16& b) {
 HEADLIGHT_INLINE F16 if_less(const F16& a, const F16& b, const F16& yes, const F16& no) {
   return each_part([&](int k) { return part_if_less(a.part[k], b.part[k], yes.part[k], no.part[k]); });
 }
-HEADLIGHT_INLINE bool any_equal(const F16& a, const F16& b) {
-  bool any = false;
+/// Bit l is set where lane l of a and b is equal.
+HEADLIGHT_INLINE unsigned equal_lanes(const F16& a, const F16& b) {
+  unsigned lanes = 0;
 #pragma GCC unroll 4
-  for (int k = 0; k < kParts; ++k) any |= part_any_equal(a.part[k], b.part[k]);
-  return any;
+  for (int k = 0; k < kParts; ++k) lanes |= part_equal(a.part[k], b.part[k]) << (k * kPartLanes);
+  return lanes;
 }
 HEADLIGHT_INLINE F16 sign_of(const F16& x) {
   return each_part([&](int k) { return part_sign_of(x.part[k]); });
@@ -360,12 +361,20 @@ HEADLIGHT_INLINE F16 exp2_negative(const F16& x, F16& clamped) {
   return if_less(x, lowest, zero, y);
 }
 
+HEADLIGHT_INLINE float fused(float a, float b, float c) {
+#if defined(__FMA__)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 /// ln x of one positive normal number, within 2 ulp (Cephes logf). NaN and infinity stay what they are.
 HEADLIGHT_INLINE float log_of(float x) {
   if (!(x < __builtin_inff())) return x;
   std::int32_t bits;
   __builtin_memcpy(&bits, &x, sizeof bits);
-  const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;  // mantissa in [sqrt(1/2), sqrt(2))
+  const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;  // leaves a mantissa in [sqrt(1/2), sqrt(2))
   bits -= exponent << 23;
   float m;
   __builtin_memcpy(&m, &bits, sizeof m);
@@ -374,8 +383,9 @@ HEADLIGHT_INLINE float log_of(float x) {
   float y = 7.0376836292e-2f;
   for (const float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
                         2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
-    y = y * m + c;
-  return ((y * m * square + e * -2.12194440e-4f) - 0.5f * square) + m + e * 0.693359375f;
+    y = fused(y, m, c);
+  const float low = fused(e, -2.12194440e-4f, fused(-0.5f, square, y * m * square));
+  return fused(e, 0.693359375f, m + low);
 }
 
 /// tanh(x) within 2 ulp: odd polynomial (Cephes tanhf) near 0, 1 - 2 / (e^2|x| + 1) elsewhere. NaN stays NaN.
