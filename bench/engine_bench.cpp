@@ -120,7 +120,7 @@ void measure(engine::Engine& engine, std::int64_t n) {
   session.forward(ids, logits);
   const Seconds decode = best_seconds(1, [&] {
     for (int step = 0; step < kNewTokens; ++step)
-      session.forward(std::span(ids).subspan(static_cast<std::size_t>(step), 1), logits);
+      session.forward(std::span(ids).subspan(static_cast<std::size_t>(step % n), 1), logits);
   });
   fmt::print("N={:<6} {:<24} {:8.3f} s  {:8.1f} tokens/s  cpu {:8.3f} s\n", n, "decode 64", decode.wall,
              kNewTokens / decode.wall, decode.cpu);

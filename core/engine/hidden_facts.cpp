@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t kRowsPerTask = 64;
 constexpr std::int64_t kValuesPerTask = std::int64_t{1} << 18;
-constexpr int kHighBits = 16, kLowBits = 15;  // of the 31 bits of |x|
+constexpr std::int64_t kSmallCount = std::int64_t{1} << 15;  // below, clearing the histograms would cost the most
+constexpr int kHighBits = 16, kLowBits = 15;                 // of the 31 bits of |x|
 
 double dot(const float* a, const float* b, std::int64_t count) {
   double sums[4] = {};
@@ -89,6 +90,12 @@ void hidden_facts(ThreadPool& pool, const float* x_id, std::int64_t n, std::int6
 
 float median_abs(ThreadPool& pool, const float* x, std::int64_t count) {
   std::int64_t rank = (count - 1) / 2;
+  if (count <= kSmallCount) {
+    std::vector<float> magnitudes(static_cast<std::size_t>(count));
+    std::transform(x, x + count, magnitudes.begin(), [](float v) { return std::bit_cast<float>(magnitude_bits(v)); });
+    std::nth_element(magnitudes.begin(), magnitudes.begin() + rank, magnitudes.end());
+    return magnitudes[static_cast<std::size_t>(rank)];
+  }
   const auto high = histogram(pool, x, count, kHighBits,
                               [](std::uint32_t bits) { return static_cast<std::int64_t>(bits >> kLowBits); });
   const std::int64_t high_bin = bin_of_rank(high, rank);

@@ -21,7 +21,7 @@ struct HiddenFacts {
 void hidden_facts(ThreadPool& pool, const float* x_id, std::int64_t n, std::int64_t d, const float* first_d,
                   HiddenFacts& out, std::int64_t slot);
 
-/// Lower median of |x|, exact: two passes over the digits of the bit patterns, no copy.
+/// Lower median of |x|, exact; long inputs in two passes over the digits of the bit patterns, without a copy.
 float median_abs(ThreadPool& pool, const float* x, std::int64_t count);
 
 inline constexpr float kMassiveAbsolute = 100.0f;

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kChunkRows = 64;                // rows of W_O dequantised by one task
 constexpr std::int64_t kTransposedElements = 4 << 20;  // 16 MiB of the transposed projection at a time
-constexpr std::int64_t kRowsPerTask = 128;
+constexpr std::int64_t kTileCols = 16, kRowsPerTask = 128;
 
 float dot(const float* a, const float* b, std::int64_t count) {
   float sums[8] = {};
@@ -35,9 +35,10 @@ void transpose_columns(ThreadPool& pool, const kernels::MatrixView& w, std::int6
     const std::int64_t first = task * kChunkRows, rows = std::min(kChunkRows, w.rows - first);
     Buffer<float> chunk(static_cast<std::size_t>(rows * w.cols));
     kernels::dequantize_rows(w, first, rows, chunk.data());
-    for (std::int64_t c = 0; c < num_cols; ++c)
+    for (std::int64_t c0 = 0; c0 < num_cols; c0 += kTileCols)  // few output rows at a time stay in the cache
       for (std::int64_t r = 0; r < rows; ++r)
-        out[c * w.rows + first + r] = chunk[static_cast<std::size_t>(r * w.cols + first_col + c)];
+        for (std::int64_t c = c0; c < std::min(num_cols, c0 + kTileCols); ++c)
+          out[c * w.rows + first + r] = chunk[static_cast<std::size_t>(r * w.cols + first_col + c)];
   });
 }
 
