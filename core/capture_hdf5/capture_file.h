@@ -11,15 +11,15 @@ namespace headlight::capture {
 
 struct CaptureWriterOptions {
   bool overwrite = false;
-  bool stacked_corpus = false;     ///< several records at summary level in /corpus instead of one record per file
-  bool reproducible = false;       ///< no random uuid, dates from SOURCE_DATE_EPOCH: same run, same bytes
+  bool stacked_corpus = false;  ///< several records at summary level in /corpus instead of one record per file
+  bool reproducible = false;    ///< no random uuid, dates from SOURCE_DATE_EPOCH: same run, same bytes
   int compression_threads = 1;
 };
 
 /// A sink that writes an HDF5 capture, crash-safe: a hidden `.part` file beside `path` in single-writer-multiple-reader
 /// form with flush points, renamed when sealed. After a disk error the .part file stays and can be recovered; the error
-/// names it. A prompt with one record writes it into `path`; corpora with replay or maps write `<stem>.d/<r>.h5`, linked
-/// from the master that is renamed last.
+/// names it. A prompt with one record writes it into `path`; corpora with replay or maps write `<stem>.d/<r>.h5`,
+/// linked from the master that is renamed last.
 /// @error output_exists, io
 std::unique_ptr<CaptureSink> create_capture(const std::filesystem::path& path, const CaptureWriterOptions& options);
 

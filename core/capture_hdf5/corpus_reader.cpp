@@ -1,0 +1,188 @@
+#include "core/capture_hdf5/corpus_reader.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "core/capture/statistics.h"
+#include "core/capture_hdf5/layout.h"
+
+namespace headlight::capture::hdf5 {
+namespace {
+
+hsize_t size(std::int64_t n) {
+  return static_cast<hsize_t>(n);
+}
+
+std::string path(std::string_view name) {
+  return "/corpus/" + std::string(name);
+}
+
+}  // namespace
+
+CorpusReader::CorpusReader(const StoredFile& file, const CaptureHeader& header) : file_(file), header_(header) {
+  count_ = file_.integer("/corpus", "n_records");
+  if (count_ < 0) count_ = stored_progress(file_).record;
+  if (count_ < 0 || count_ > static_cast<std::int64_t>(kMaxRecords))
+    file_.refuse(Errc::damaged, "/corpus@n_records", fmt::format("expected 0..{}, found {}", kMaxRecords, count_));
+  folder_ = file_.text("/corpus", "records_folder");
+  ids_ = file_.texts(path("statistic_name"));
+  const auto& values = file_.array(path("head_stats"), 4).dims;
+  if (values[0] < size(count_) || values[1] != header_.plan.layers.size() ||
+      values[2] != size(header_.model.num_heads) || values[3] != ids_.size())
+    file_.refuse(Errc::damaged, path("head_stats"), "has dimensions that do not fit the model and the records");
+  text_ = offsets("text_offset", "text_utf8");
+  token_ = offsets("token_offset", "token_id");
+  generated_ = offsets("generated_offset", "generated_logprob");
+  segment_ = offsets("segment_offset", "segment_begin");
+  read_layers();
+}
+
+std::vector<std::int64_t> CorpusReader::offsets(const char* name, const char* target) const {
+  if (count_ == 0) return {0};
+  auto values = file_.read_integers(path(name), size(count_ + 1));
+  const auto limit = static_cast<std::int64_t>(file_.array(path(target), 1).dims[0]);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (values[i] < (i == 0 ? 0 : values[i - 1]) || values[i] > limit)
+      file_.refuse(Errc::damaged, path(name),
+                   fmt::format("expected ascending offsets up to {}, found {} at {}", limit, values[i], i));
+  return values;
+}
+
+void CorpusReader::read_layers() {
+  const hsize_t layers = header_.plan.layers.size(), heads = size(header_.model.num_heads);
+  const Buffer<float> scale = file_.read_floats(path("layers/scale"), {0}, {layers});
+  const Buffer<float> cap = file_.read_floats(path("layers/soft_cap"), {0}, {layers});
+  const Buffer<float> null_logit = file_.read_floats(path("layers/null_logit"), {0, 0}, {layers, heads});
+  const auto window = file_.read_integers(path("layers/window"), layers);
+  const auto causal = file_.read_integers(path("layers/causal"), layers);
+  for (std::size_t l = 0; l < layers; ++l) {
+    LayerParameters layer{header_.plan.layers[l], scale[l], cap[l], window[l], causal[l] != 0, {}};
+    const float* begin = null_logit.data() + l * heads;
+    if (std::any_of(begin, begin + heads, [](float logit) { return std::isfinite(logit); }))
+      layer.null_logit_h.assign(begin, begin + heads);
+    layers_.push_back(std::move(layer));
+  }
+}
+
+void CorpusReader::read_tokens(std::int64_t r, RecordHeader& record) const {
+  const auto at = static_cast<std::size_t>(r);
+  const hsize_t begin = size(token_[at]), end = size(token_[at + 1]);
+  const auto column = [&](const char* name) { return file_.read_integers(path(name), begin, end); };
+  const auto id = column("token_id"), kind = column("token_kind"), segment = column("token_segment");
+  const auto byte_begin = column("token_byte_begin"), byte_end = column("token_byte_end");
+  const auto char_begin = column("token_char_begin"), char_end = column("token_char_end");
+  const auto pieces = file_.read_integers(path("piece_offset"), begin, end + 1);
+  for (std::size_t i = 1; i < pieces.size(); ++i)
+    if (pieces[i - 1] < 0 || pieces[i - 1] > pieces[i])
+      file_.refuse(Errc::damaged, path("piece_offset"), fmt::format("is not ascending in record {}", r));
+  const std::string bytes = file_.bytes(path("piece_utf8"), size(pieces.front()), size(pieces.back()));
+  const auto text_size = static_cast<std::int64_t>(record.text.size());
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    TokenInfo token;
+    token.id = static_cast<std::int32_t>(id[i]);
+    token.kind = static_cast<std::uint8_t>(kind[i]);
+    token.byte_begin = byte_begin[i];
+    token.byte_end = byte_end[i];
+    token.char_begin = char_begin[i];
+    token.char_end = char_end[i];
+    token.segment = static_cast<std::int16_t>(segment[i]);
+    token.piece = bytes.substr(static_cast<std::size_t>(pieces[i] - pieces[0]),
+                               static_cast<std::size_t>(pieces[i + 1] - pieces[i]));
+    const bool inside = token.byte_begin >= -1 && token.byte_begin <= token.byte_end && token.byte_end <= text_size &&
+                        token.kind <= 7 && token.segment >= -1 &&
+                        token.segment < static_cast<std::int64_t>(record.segments.size());
+    if (!inside)
+      file_.refuse(Errc::damaged, path("token_id"), fmt::format("token {} of record {} is impossible", i, r));
+    record.tokens.push_back(std::move(token));
+  }
+}
+
+RecordInfo CorpusReader::record(std::int64_t r) const {
+  const auto at = static_cast<std::size_t>(r);
+  const auto one = [&](const char* name) { return file_.read_integers(path(name), size(r), size(r + 1)).front(); };
+  RecordInfo info;
+  RecordHeader& record = info.header;
+  const StoredArray& ids = file_.array(path("record_id"), 1);
+  if (*ids.element != Element::text || ids.element_bytes > 4096)
+    file_.refuse(Errc::damaged, path("record_id"), "expected short texts");
+  record.record_id.resize(ids.element_bytes);
+  file_.read_stored(ids, {size(r)}, {1}, reinterpret_cast<std::byte*>(record.record_id.data()));
+  record.record_id.resize(std::min(record.record_id.find('\0'), record.record_id.size()));
+  record.text = file_.bytes(path("text_utf8"), size(text_[at]), size(text_[at + 1]));
+  record.source_line = one("source_line");
+  record.label = one("label");
+  record.num_prompt_tokens = one("n_prompt_tokens");
+  record.first_key = one("first_key");
+  record.bos_present = one("bos_present") != 0;
+  record.layers = layers_;
+  const auto begin = file_.read_integers(path("segment_begin"), size(segment_[at]), size(segment_[at + 1]));
+  const auto end = file_.read_integers(path("segment_end"), size(segment_[at]), size(segment_[at + 1]));
+  const StoredArray& names = file_.array(path("segment_name"), 1);
+  for (std::size_t s = 0; s < begin.size(); ++s) {
+    std::string name(names.element_bytes, '\0');
+    file_.read_stored(names, {size(segment_[at]) + s}, {1}, reinterpret_cast<std::byte*>(name.data()));
+    name.resize(std::min(name.find('\0'), name.size()));
+    record.segments.push_back({name, begin[s], end[s]});
+  }
+  read_tokens(r, record);
+  info.num_rows = one("n_rows");
+  record.num_rows = info.num_rows;
+  info.num_generated = generated_[at + 1] - generated_[at];
+  info.generated_logprob.resize(static_cast<std::size_t>(info.num_generated));
+  file_.read_floats(file_.array(path("generated_logprob"), 1), {size(generated_[at])}, {size(info.num_generated)},
+                    info.generated_logprob.data());
+  const auto tokens = static_cast<std::int64_t>(record.tokens.size());
+  if (info.num_rows < 0 || info.num_rows > tokens || record.num_prompt_tokens + info.num_generated != tokens ||
+      record.first_key < 0 || record.first_key > tokens)
+    file_.refuse(Errc::damaged, path("n_rows"), fmt::format("record {} has sizes that do not fit its tokens", r));
+  return info;
+}
+
+Buffer<float> CorpusReader::head_statistic(std::int64_t r, std::string_view id) const {
+  require_statistic(id);
+  const auto found = std::find(ids_.begin(), ids_.end(), id);
+  if (found == ids_.end()) throw Error(Errc::invalid_argument, fmt::format("'{}' has no value per head here", id));
+  return file_.read_floats(path("head_stats"), {size(r), 0, 0, static_cast<hsize_t>(found - ids_.begin())},
+                           {1, header_.plan.layers.size(), size(header_.model.num_heads), 1});
+}
+
+std::vector<std::string> CorpusReader::available_statistics(std::int64_t r) const {
+  const Buffer<float> all =
+      file_.read_floats(path("head_stats"), {size(r), 0, 0, 0},
+                        {1, header_.plan.layers.size(), size(header_.model.num_heads), ids_.size()});
+  std::vector<std::string> ids;
+  for (std::size_t s = 0; s < ids_.size(); ++s)
+    for (std::size_t c = s; c < all.size(); c += ids_.size())
+      if (!std::isnan(all[c])) {
+        ids.push_back(ids_[s]);
+        break;
+      }
+  return ids;
+}
+
+CorpusRecord CorpusReader::whole(std::int64_t r) const {
+  CorpusRecord out;
+  RecordInfo info = record(r);
+  out.header = std::move(info.header);
+  out.num_rows = info.num_rows;
+  out.generated_logprob = std::move(info.generated_logprob);
+  out.status = static_cast<std::uint8_t>(file_.read_integers(path("status"), size(r), size(r + 1)).front());
+  const Buffer<float> values =
+      file_.read_floats(path("head_stats"), {size(r), 0, 0, 0},
+                        {1, header_.plan.layers.size(), size(header_.model.num_heads), ids_.size()});
+  out.head_values_lhs.assign(values.begin(), values.end());
+  const Buffer<float> entropy = file_.read_floats(path("logit_entropy"), {size(r)}, {1});
+  const hsize_t ranks = file_.array(path("top_id"), 2).dims[1];
+  const Buffer<float> id = file_.read_floats(path("top_id"), {size(r), 0}, {1, ranks});
+  const Buffer<float> logprob = file_.read_floats(path("top_logprob"), {size(r), 0}, {1, ranks});
+  out.logit_entropy = entropy[0];
+  for (hsize_t k = 0; k < ranks && id[k] >= 0.0f; ++k) {
+    out.top_id.push_back(static_cast<std::int32_t>(id[k]));
+    out.top_logprob.push_back(logprob[k]);
+  }
+  return out;
+}
+
+}  // namespace headlight::capture::hdf5

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "core/capture_hdf5/capture_file.h"
+
+namespace headlight::capture::hdf5 {
+
+class PartFile;
+class StoredFile;
+
+/// Empty /manifest: path, bytes and crc32 of every dataset, filled when the file is complete.
+void define_manifest(PartFile& file);
+
+/// Sums every dataset of a flushed file but the manifest itself, the journal and the live counters.
+void write_manifest(PartFile& file);
+
+/// Compares stored bytes with the manifest.
+ManifestReport check_manifest(const StoredFile& file);
+
+}  // namespace headlight::capture::hdf5

@@ -1,0 +1,433 @@
+#include "core/capture_hdf5/record_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <fmt/format.h>
+
+#include "base/checked.h"
+#include "core/capture/derive.h"
+#include "core/capture/statistics.h"
+#include "core/capture_hdf5/layout.h"
+
+namespace headlight::capture::hdf5 {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+hsize_t size(std::int64_t n) {
+  return static_cast<hsize_t>(n);
+}
+
+[[noreturn]] void throw_invalid(const std::string& text) {
+  throw Error(Errc::invalid_argument, text);
+}
+
+void check_range(std::string_view what, std::int64_t value, std::int64_t count) {
+  if (value < 0 || value >= count) throw_invalid(fmt::format("{} {} is outside 0..{}", what, value, count - 1));
+}
+
+}  // namespace
+
+RecordReader::RecordReader(const StoredFile& file, const CaptureHeader& header) : file_(file), header_(header) {
+  read_sizes();
+  read_tokens();
+  read_segments();
+  read_parameters();
+  check_arrays();
+  check_topk();
+}
+
+void RecordReader::read_sizes() {
+  const std::string group = "/rec/0";
+  RecordHeader& record = info_.header;
+  record.record_id = file_.text(group, "record_id");
+  record.num_prompt_tokens = file_.integer(group, "n_prompt_tokens");
+  record.num_rows = file_.integer(group, "n_rows_announced");
+  record.source_line = file_.integer(group, "source_line");
+  record.label = file_.integer(group, "label");
+  record.first_key = file_.integer(group, "first_key");
+  record.bos_present = file_.integer(group, "bos_present") != 0;
+  info_.num_rows = file_.integer(group, "n_rows");
+  info_.num_generated = file_.integer(group, "n_generated");
+  if (info_.num_rows < 0 || info_.num_generated < 0) {  // unfinished: the counters know
+    const LiveProgress progress = stored_progress(file_);
+    info_.num_rows = progress.num_rows();
+    info_.num_generated = progress.tokens - record.num_prompt_tokens;
+  }
+  const auto limit = [&](const char* name, std::int64_t value, std::int64_t high) {
+    if (value < 0 || value > high)
+      file_.refuse(Errc::damaged, group + "@" + name, fmt::format("expected 0..{}, found {}", high, value));
+  };
+  limit("n_rows_announced", record.num_rows, kMaxRows);
+  limit("n_rows", info_.num_rows, record.num_rows);
+  limit("n_prompt_tokens", record.num_prompt_tokens, kMaxRows);
+  limit("n_generated", info_.num_generated, kMaxRows);
+  limit("first_key", record.first_key, record.num_rows);
+}
+
+void RecordReader::read_tokens() {
+  RecordHeader& record = info_.header;
+  record.text = file_.bytes(path("text/utf8"));
+  const hsize_t count = size(record.num_prompt_tokens + info_.num_generated);
+  const auto column = [&](const char* name, std::int64_t low, std::int64_t high) {
+    auto values = file_.read_integers(path(std::string("text/") + name), count);
+    for (const std::int64_t value : values)
+      if (value < low || value > high)
+        file_.refuse(Errc::damaged, path(std::string("text/") + name),
+                     fmt::format("expected numbers within {}..{}, found {}", low, high, value));
+    return values;
+  };
+  const auto text_size = static_cast<std::int64_t>(record.text.size());
+  const auto id = column("token_id", -1, std::numeric_limits<std::int32_t>::max());
+  const auto kind = column("token_kind", 0, 7);
+  const auto byte_begin = column("token_byte_begin", -1, text_size), byte_end = column("token_byte_end", -1, text_size);
+  const auto char_begin = column("token_char_begin", -1, text_size), char_end = column("token_char_end", -1, text_size);
+  const auto segment = column("segment", -1, std::numeric_limits<std::int16_t>::max());
+  const auto offset = file_.read_integers(path("text/piece_offset"), count + 1);
+  const auto piece_bytes = static_cast<std::int64_t>(file_.array(path("text/piece_utf8"), 1).dims[0]);
+  for (std::size_t i = 0; i < offset.size(); ++i)
+    if (offset[i] < (i == 0 ? 0 : offset[i - 1]) || offset[i] > piece_bytes)
+      file_.refuse(Errc::damaged, path("text/piece_offset"),
+                   fmt::format("expected ascending offsets up to {}, found {} at {}", piece_bytes, offset[i], i));
+  const std::string pieces = file_.bytes(path("text/piece_utf8"), size(offset.back()));
+  for (hsize_t i = 0; i < count; ++i) {
+    TokenInfo token;
+    token.id = static_cast<std::int32_t>(id[i]);
+    token.kind = static_cast<std::uint8_t>(kind[i]);
+    token.byte_begin = byte_begin[i];
+    token.byte_end = byte_end[i];
+    token.char_begin = char_begin[i];
+    token.char_end = char_end[i];
+    token.segment = static_cast<std::int16_t>(segment[i]);
+    token.piece =
+        pieces.substr(static_cast<std::size_t>(offset[i]), static_cast<std::size_t>(offset[i + 1] - offset[i]));
+    if ((token.byte_begin < 0) != (token.byte_end < 0) || token.byte_begin > token.byte_end)
+      file_.refuse(Errc::damaged, path("text/token_byte_end"), fmt::format("ends before token {} begins", i));
+    record.tokens.push_back(std::move(token));
+  }
+  info_.generated_logprob.resize(static_cast<std::size_t>(info_.num_generated));
+  file_.read_floats(file_.array(path("generated/logprob"), 1), {0}, {size(info_.num_generated)},
+                    info_.generated_logprob.data());
+}
+
+void RecordReader::read_segments() {
+  const auto names = file_.texts(path("segments/name"));
+  const auto begin = file_.read_integers(path("segments/begin")), end = file_.read_integers(path("segments/end"));
+  if (begin.size() != names.size() || end.size() != names.size())
+    file_.refuse(Errc::damaged, path("segments"), "has columns of different lengths");
+  const auto tokens = static_cast<std::int64_t>(kMaxRows);
+  for (std::size_t s = 0; s < names.size(); ++s) {
+    if (begin[s] < 0 || begin[s] > end[s] || end[s] > tokens)
+      file_.refuse(Errc::damaged, path("segments/end"), fmt::format("segment {} ends before it begins", s));
+    info_.header.segments.push_back({names[s], begin[s], end[s]});
+  }
+  for (const TokenInfo& token : info_.header.tokens)
+    if (token.segment >= static_cast<std::int16_t>(std::min<std::size_t>(names.size(), 32767)))
+      file_.refuse(Errc::damaged, path("text/segment"),
+                   fmt::format("expected a segment below {}, found {}", names.size(), token.segment));
+}
+
+void RecordReader::read_parameters() {
+  const auto layers = header_.plan.layers.size();
+  const auto heads = static_cast<hsize_t>(header_.model.num_heads);
+  const auto check_columns = [&](const char* name, hsize_t entries) {
+    const auto& dims = file_.arrays().at(path(name)).dims;
+    if (dims[0] != layers || (entries > 0 && dims[1] != entries))
+      file_.refuse(Errc::damaged, path(name), fmt::format("expected {} layers, found {}", layers, dims[0]));
+  };
+  const Buffer<float> scale = file_.read_floats(path("replay/scale"), {0}, {layers});
+  const Buffer<float> cap = file_.read_floats(path("replay/soft_cap"), {0}, {layers});
+  const Buffer<float> null_logit = file_.read_floats(path("replay/null_logit"), {0, 0}, {layers, heads});
+  const auto window = file_.read_integers(path("replay/window"), layers);
+  const auto causal = file_.read_integers(path("replay/causal"), layers);
+  const Buffer<float> recorded = file_.read_floats(path("replay/recorded"), {0, 0}, {layers, heads});
+  for (const char* name : {"replay/scale", "replay/soft_cap", "replay/window", "replay/causal"}) check_columns(name, 0);
+  check_columns("replay/recorded", heads);
+  check_columns("replay/null_logit", heads);
+  for (std::size_t l = 0; l < layers; ++l) {
+    LayerParameters layer;
+    layer.layer = header_.plan.layers[l];
+    layer.scale = scale[l];
+    layer.soft_cap = cap[l];
+    layer.window = window[l];
+    layer.causal = causal[l] != 0;
+    if (!std::isfinite(layer.scale) || !std::isfinite(layer.soft_cap) || layer.soft_cap < 0.0f || layer.window < 0 ||
+        layer.window > (std::int64_t{1} << 40))
+      file_.refuse(Errc::damaged, path("replay"), fmt::format("has impossible parameters of layer {}", layer.layer));
+    const float* begin = null_logit.data() + l * heads;
+    if (std::any_of(begin, begin + heads, [](float logit) { return std::isfinite(logit); }))
+      layer.null_logit_h.assign(begin, begin + heads);
+    info_.header.layers.push_back(std::move(layer));
+  }
+  for (const float flag : recorded) recorded_lh_.push_back(flag != 0.0f ? 1 : 0);
+}
+
+/// Shape that a dataset must have when it is there; 0 = any size, kRows = at least the record's rows.
+struct RecordReader::Expected {
+  const char* name;
+  std::vector<std::int64_t> dims;
+};
+
+void RecordReader::check_arrays() {
+  constexpr std::int64_t kRows = -1;
+  const ModelInfo& m = header_.model;
+  const auto layers = static_cast<std::int64_t>(header_.plan.layers.size());
+  const std::int64_t levels = m.num_layers + 1, heads = m.num_heads, groups = m.num_kv_heads;
+  std::vector<Expected> expected = {
+      {"col/received", {layers, heads, kRows}},
+      {"col/received_tail", {layers, heads, kRows}},
+      {"replay/q", {layers, heads, 0, m.head_dim}},
+      {"replay/k", {layers, groups, kRows, m.head_dim}},
+      {"replay/v", {layers, groups, kRows, m.head_dim}},
+      {"map/full", {layers, heads, kRows, kRows}},
+      {"map/block_sum", {layers, heads, 0, 0}},
+      {"map/block_max", {layers, heads, 0, 0}},
+      {"hidden/norm_l2", {levels, kRows}},
+      {"hidden/absmax", {levels, kRows}},
+      {"hidden/mean", {levels, kRows}},
+      {"hidden/rms", {levels, kRows}},
+      {"hidden/cos_first", {levels, kRows}},
+      {"hidden/key_norm", {layers, groups, kRows}},
+      {"hidden/value_norm", {layers, groups, kRows}},
+      {"hidden/u_norm", {layers, heads, kRows}},
+      {"hidden/x", {levels, kRows, m.hidden_size}},
+      {"logits/last_full", {m.vocab_size}},
+      {"row/group_mass", {layers, heads, kRows, static_cast<std::int64_t>(info_.header.segments.size())}},
+  };
+  std::vector<std::string> names;
+  for (const StatisticInfo& info : statistics())
+    if (info.kind == StatisticKind::row && info.recorded && info.id != "group_mass")
+      names.push_back("row/" + std::string(info.id));
+  for (const std::string& name : names) expected.push_back({name.c_str(), {layers, heads, kRows}});
+  for (const Expected& e : expected) {
+    if (!file_.has(path(e.name))) continue;
+    const StoredArray& array = file_.array(path(e.name), e.dims.size());
+    for (std::size_t a = 0; a < e.dims.size(); ++a) {
+      const auto found = static_cast<std::int64_t>(array.dims[a]);
+      const bool ok = e.dims[a] == kRows ? found >= info_.num_rows && found <= info_.header.num_rows
+                      : e.dims[a] == 0   ? found <= info_.header.num_rows
+                                         : found == e.dims[a];
+      if (!ok)
+        file_.refuse(Errc::damaged, path(e.name),
+                     fmt::format("expected {} along axis {}, found {}",
+                                 e.dims[a] == kRows ? fmt::format("{} rows", info_.num_rows)
+                                                    : fmt::format("{} entries", e.dims[a]),
+                                 a, found));
+    }
+  }
+  info_.replay_dtype = header_.plan.replay_dtype;
+  info_.has_replay = recorded("replay/q") && recorded("replay/k");
+  info_.has_values = recorded("replay/v");
+  info_.has_columns = recorded("col/received");
+  info_.has_overview = recorded("map/block_max") && recorded("map/block_sum");
+  info_.has_dense = recorded("map/full");
+  info_.has_topk = file_.has(path("topk/layer")) && file_.array(path("topk/layer"), 1).dims[0] > 0;
+  info_.has_hidden_states = recorded("hidden/x");
+  info_.replay_row_begin = std::clamp<std::int64_t>(header_.plan.row_begin, 0, info_.num_rows);
+  info_.replay_row_end = info_.num_rows;
+  if (header_.plan.row_end >= 0) info_.replay_row_end = std::min(info_.num_rows, header_.plan.row_end);
+  info_.replay_row_end = std::max(info_.replay_row_begin, info_.replay_row_end);
+  if (info_.has_replay) {
+    const auto kept = static_cast<std::int64_t>(file_.array(path("replay/q"), 4).dims[2]);
+    if (kept < info_.replay_row_end - info_.replay_row_begin)
+      file_.refuse(Errc::damaged, path("replay/q"),
+                   fmt::format("expected {} rows, found {}", info_.replay_row_end - info_.replay_row_begin, kept));
+  }
+  if (info_.has_overview) {
+    const auto& sum = file_.array(path("map/block_sum"), 4).dims;
+    const auto& max = file_.array(path("map/block_max"), 4).dims;
+    info_.block_edge = file_.integer(path("map/block_max"), "block_size");
+    info_.block_count = static_cast<std::int64_t>(max[2]);
+    if (sum != max || max[2] != max[3] || info_.block_edge < 1 || info_.block_edge > info_.header.num_rows ||
+        info_.block_count != (info_.header.num_rows + info_.block_edge - 1) / info_.block_edge)
+      file_.refuse(Errc::damaged, path("map/block_max"), "has blocks that do not cover the record");
+  }
+}
+
+void RecordReader::check_topk() {
+  if (!info_.has_topk) return;
+  const hsize_t rows = file_.array(path("topk/layer"), 1).dims[0];
+  const hsize_t entries = file_.array(path("topk/indices"), 1).dims[0];
+  for (const char* name : {"topk/head", "topk/query", "topk/remainder"})
+    if (file_.array(path(name), 1).dims[0] != rows)
+      file_.refuse(Errc::damaged, path(name), fmt::format("expected {} rows, found another number", rows));
+  if (file_.array(path("topk/indptr"), 1).dims[0] != rows + 1 || file_.array(path("topk/data"), 1).dims[0] != entries)
+    file_.refuse(Errc::damaged, path("topk/indptr"), "does not fit the number of rows and entries");
+}
+
+bool RecordReader::recorded(std::string_view name) const {
+  return file_.is_recorded(path(name));
+}
+
+void RecordReader::check_layer(int layer) const {
+  check_range("recorded layer index", layer, static_cast<std::int64_t>(header_.plan.layers.size()));
+}
+
+void RecordReader::check_head(int layer, int head) const {
+  check_layer(layer);
+  check_range("head", head, header_.model.num_heads);
+}
+
+Buffer<float> RecordReader::stored_statistic(std::string_view id, int layer) const {
+  const StatisticInfo& info = require_statistic(id);
+  const hsize_t l = size(layer), heads = size(header_.model.num_heads), rows = size(info_.num_rows);
+  const std::string name = (info.kind == StatisticKind::row ? "row/" : "col/") + std::string(info.id);
+  const auto segment = group_mass_segment(id);
+  if (segment) check_range("segment", *segment, static_cast<std::int64_t>(info_.header.segments.size()));
+  if (!recorded(name) || (info.id == "group_mass" && !segment)) {
+    const std::string hint = info.id == "group_mass" && !segment ? " as a whole: ask for group_mass:<segment>" : "";
+    throw_invalid(fmt::format("statistic '{}' is not recorded in layer {}{}", id,
+                              header_.plan.layers[static_cast<std::size_t>(layer)], hint));
+  }
+  if (segment) {
+    Buffer<float> out(heads * rows);
+    const StoredArray& from = file_.array(path(name), 4);
+    file_.check_budget(from, heads * rows * sizeof(float));
+    file_.read_floats(from, {l, 0, 0, size(*segment)}, {1, heads, rows, 1}, out.data());
+    return out;
+  }
+  Buffer<float> out = file_.read_floats(path(name), {l, 0, 0}, {1, heads, rows});
+  if (info.is_integer)
+    for (float& value : out)
+      if (value < -1.0f) value = kNan;
+  return out;
+}
+
+Buffer<float> RecordReader::statistic(std::string_view id, int layer) const {
+  check_layer(layer);
+  return derive_statistic(id, layer_geometry(info_, layer), header_.model.num_heads,
+                          [&](std::string_view wanted) { return stored_statistic(wanted, layer); });
+}
+
+Buffer<float> RecordReader::head_statistic(std::string_view id) const {
+  const StatisticInfo& info = require_statistic(id);
+  const auto layers = header_.plan.layers.size();
+  const auto heads = static_cast<std::size_t>(header_.model.num_heads);
+  const std::string stored = "head_stats/" + std::string(info.id);
+  // Written when the record ended; an interrupted one is computed from its rows.
+  const bool is_final = file_.integer("/rec/0", "n_rows") >= 0;
+  if (is_final && !group_mass_segment(id) && file_.has(path(stored))) {
+    Buffer<float> value_lh = file_.read_floats(path(stored), {0, 0}, {layers, heads});
+    if (std::any_of(value_lh.begin(), value_lh.end(), [](float v) { return !std::isnan(v); })) return value_lh;
+  }
+  Buffer<float> value_lh(layers * heads);
+  for (std::size_t l = 0; l < layers; ++l) {
+    const int layer = static_cast<int>(l);
+    const Buffer<float> value_h =
+        derive_head_statistic(id, layer_geometry(info_, layer), header_.model.num_heads,
+                              [&](std::string_view wanted) { return stored_statistic(wanted, layer); });
+    std::copy(value_h.begin(), value_h.end(), value_lh.data() + l * heads);
+  }
+  return value_lh;
+}
+
+std::vector<std::string> RecordReader::available_statistics() const {
+  std::vector<std::string> ids;
+  for (const StatisticInfo& info : statistics()) {
+    if (info.kind == StatisticKind::head || !info.recorded || info.id == "group_mass") continue;
+    if (recorded((info.kind == StatisticKind::row ? "row/" : "col/") + std::string(info.id))) ids.emplace_back(info.id);
+  }
+  if (recorded("row/group_mass"))
+    for (std::size_t s = 0; s < info_.header.segments.size(); ++s) ids.push_back(fmt::format("group_mass:{}", s));
+  return with_derived_statistics(ids);
+}
+
+bool RecordReader::head_recorded(int layer, int head) const {
+  check_head(layer, head);
+  const auto at = static_cast<std::size_t>(layer) * static_cast<std::size_t>(header_.model.num_heads);
+  return info_.has_replay && recorded_lh_[at + static_cast<std::size_t>(head)] != 0;
+}
+
+void RecordReader::read_operand(char which, int layer, int series, std::int64_t begin, std::int64_t end,
+                                float* out) const {
+  check_layer(layer);
+  std::int64_t offset = 0;
+  if (which == 'q') {
+    if (!head_recorded(layer, series))
+      throw_invalid(fmt::format("queries of layer {} head {} are not recorded",
+                                header_.plan.layers[static_cast<std::size_t>(layer)], series));
+    offset = std::clamp<std::int64_t>(header_.plan.row_begin, 0, info_.header.num_rows);
+    if (begin < info_.replay_row_begin || end > info_.replay_row_end || begin > end)
+      throw_invalid(fmt::format("query rows {}:{} are not recorded, only {}:{}", begin, end, info_.replay_row_begin,
+                                info_.replay_row_end));
+  } else {
+    check_range("KV head", series, header_.model.num_kv_heads);
+    if (which == 'v' ? !info_.has_values : !info_.has_replay)
+      throw_invalid(which == 'v' ? "values are not recorded" : "keys are not recorded");
+    if (begin < 0 || begin > end || end > info_.num_rows)
+      throw_invalid(fmt::format("keys {}:{} are outside 0:{}", begin, end, info_.num_rows));
+  }
+  const hsize_t dim = size(header_.model.head_dim);
+  file_.read_floats(file_.array(path(fmt::format("replay/{}", which)), 4),
+                    {size(layer), size(series), size(begin - offset), 0}, {1, 1, size(end - begin), dim}, out);
+}
+
+Buffer<float> RecordReader::blocks(int layer, int head, bool sums) const {
+  check_head(layer, head);
+  if (!info_.has_overview) throw_invalid("no overview is recorded");
+  const hsize_t count = size(info_.block_count);
+  return file_.read_floats(path(sums ? "map/block_sum" : "map/block_max"), {size(layer), size(head), 0, 0},
+                           {1, 1, count, count});
+}
+
+Buffer<float> RecordReader::dense(int layer, int head) const {
+  check_head(layer, head);
+  const auto at = static_cast<std::size_t>(layer) * static_cast<std::size_t>(header_.model.num_heads);
+  if (!info_.has_dense || recorded_lh_[at + static_cast<std::size_t>(head)] == 0)
+    throw_invalid(fmt::format("no dense map of layer {} head {} is recorded",
+                              header_.plan.layers[static_cast<std::size_t>(layer)], head));
+  const hsize_t rows = size(info_.num_rows);
+  return file_.read_floats(path("map/full"), {size(layer), size(head), 0, 0}, {1, 1, rows, rows});
+}
+
+std::vector<TopkRow> RecordReader::topk(int layer, int head) const {
+  check_head(layer, head);
+  if (!info_.has_topk) throw_invalid("no top-k entries are recorded");
+  const auto layers = file_.read_integers(path("topk/layer")), heads = file_.read_integers(path("topk/head"));
+  const auto queries = file_.read_integers(path("topk/query")), pointers = file_.read_integers(path("topk/indptr"));
+  const auto entries = static_cast<std::int64_t>(file_.array(path("topk/indices"), 1).dims[0]);
+  const int model_layer = header_.plan.layers[static_cast<std::size_t>(layer)];
+  std::vector<TopkRow> rows;
+  for (std::size_t r = 0; r < layers.size(); ++r) {
+    if (pointers[r] < 0 || pointers[r] > pointers[r + 1] || pointers[r + 1] > entries)
+      file_.refuse(Errc::damaged, path("topk/indptr"),
+                   fmt::format("is not ascending within 0..{} at row {}", entries, r));
+    if (layers[r] != model_layer || heads[r] != head) continue;
+    if (queries[r] < 0 || queries[r] >= info_.num_rows)
+      file_.refuse(Errc::damaged, path("topk/query"),
+                   fmt::format("expected a row below {}, found {}", info_.num_rows, queries[r]));
+    const auto begin = static_cast<hsize_t>(pointers[r]), end = static_cast<hsize_t>(pointers[r + 1]);
+    TopkRow row{model_layer, head, queries[r], {}, std::vector<float>(end - begin), 0.0f};
+    for (const std::int64_t key : file_.read_integers(path("topk/indices"), begin, end)) {
+      if (key < 0 || key >= info_.num_rows)
+        file_.refuse(Errc::damaged, path("topk/indices"),
+                     fmt::format("expected a key below {}, found {}", info_.num_rows, key));
+      row.keys.push_back(static_cast<std::int32_t>(key));
+    }
+    file_.read_floats(file_.array(path("topk/data"), 1), {begin}, {end - begin}, row.values.data());
+    file_.read_floats(file_.array(path("topk/remainder"), 1), {r}, {1}, &row.remainder);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+Buffer<float> RecordReader::hidden(std::string_view id) const {
+  const auto layers = static_cast<hsize_t>(header_.plan.layers.size()), rows = size(info_.num_rows);
+  const std::string name = "hidden/" + std::string(id);
+  const bool per_kv = id == "key_norm" || id == "value_norm", per_head = id == "u_norm";
+  const bool per_level = id == "norm_l2" || id == "absmax" || id == "mean" || id == "rms" || id == "cos_first";
+  if (!(per_kv || per_head || per_level) || !recorded(name))
+    throw_invalid(fmt::format("'{}' is not recorded among the hidden-state facts", id));
+  if (per_level) return file_.read_floats(path(name), {0, 0}, {size(header_.model.num_layers + 1), rows});
+  return file_.read_floats(path(name), {0, 0, 0},
+                           {layers, size(per_kv ? header_.model.num_kv_heads : header_.model.num_heads), rows});
+}
+
+Buffer<float> RecordReader::last_logits() const {
+  if (!recorded("logits/last_full")) throw_invalid("no logits are recorded");
+  return file_.read_floats(path("logits/last_full"), {0}, {size(header_.model.vocab_size)});
+}
+
+}  // namespace headlight::capture::hdf5
