@@ -78,6 +78,15 @@ RecordInfo FileCapture::record(std::int64_t r) const {
   return with_reader(r, "data", [](const RecordReader& reader) { return reader.info(); });
 }
 
+std::int64_t FileCapture::source_line(std::int64_t r) const {
+  return single_ ? single_->info().header.source_line : corpus_->source_line(r);
+}
+
+void FileCapture::read_last_top(std::vector<std::int32_t>& id, std::vector<float>& logprob, float& entropy) const {
+  HEADLIGHT_CHECK(single_ != nullptr);
+  single_->read_last_top(id, logprob, entropy);
+}
+
 Buffer<float> FileCapture::statistic(std::int64_t r, std::string_view id, int layer) const {
   return with_reader(r, "statistics of rows", [&](const RecordReader& reader) { return reader.statistic(id, layer); });
 }

@@ -19,6 +19,10 @@ class FileCapture final : public CaptureView {
   const StoredFile& file() const { return file_; }
   const CorpusReader* corpus() const { return corpus_.get(); }
 
+  std::int64_t source_line(std::int64_t r) const;
+  /// Most probable tokens after the prompt of the only record; unchanged when they are not recorded.
+  void read_last_top(std::vector<std::int32_t>& id, std::vector<float>& logprob, float& entropy) const;
+
   const CaptureHeader& header() const override { return header_; }
   CompleteState complete() const override { return complete_; }
   std::string uuid() const override { return uuid_; }

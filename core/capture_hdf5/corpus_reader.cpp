@@ -162,6 +162,18 @@ std::vector<std::string> CorpusReader::available_statistics(std::int64_t r) cons
   return ids;
 }
 
+std::int64_t CorpusReader::num_rows(std::int64_t r) const {
+  return file_.read_integers(path("n_rows"), size(r), size(r + 1)).front();
+}
+
+std::int64_t CorpusReader::source_line(std::int64_t r) const {
+  return file_.read_integers(path("source_line"), size(r), size(r + 1)).front();
+}
+
+CorpusReader::Sizes CorpusReader::sizes() const {
+  return {size(token_.back()), size(text_.back()), size(generated_.back()), size(segment_.back())};
+}
+
 CorpusRecord CorpusReader::whole(std::int64_t r) const {
   CorpusRecord out;
   RecordInfo info = record(r);

@@ -19,6 +19,13 @@ class CorpusReader {
   /// Everything that is stored of a record, ready for another corpus.
   CorpusRecord whole(std::int64_t r) const;
   std::string records_folder() const { return folder_; }
+  std::int64_t num_rows(std::int64_t r) const;
+  std::int64_t source_line(std::int64_t r) const;
+  /// Lengths of the lists that hold all records one after the other.
+  struct Sizes {
+    hsize_t tokens, text_bytes, generated, segments;
+  };
+  Sizes sizes() const;
 
  private:
   std::vector<std::int64_t> offsets(const char* name, const char* target) const;

@@ -211,9 +211,9 @@ void use_latching_driver(hid_t list, WriteLatch& latch) {
     throw_library_error(Errc::internal, "", "preparing the file driver");
 }
 
-void inject_write_fault(std::int64_t count, int error) {
+std::int64_t inject_write_fault(std::int64_t count, int error) {
   fault_error = error;
-  fault_countdown = count;
+  return fault_countdown.exchange(count);
 }
 
 }  // namespace headlight::capture::hdf5

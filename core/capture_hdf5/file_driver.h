@@ -23,6 +23,7 @@ struct WriteLatch {
 void use_latching_driver(hid_t list, WriteLatch& latch);
 
 /// Fault injection: the `count`-th write from now on fails with `error`, in any file. 0 switches it off.
-void inject_write_fault(std::int64_t count, int error);
+/// @return  what was left of the count before
+std::int64_t inject_write_fault(std::int64_t count, int error);
 
 }  // namespace headlight::capture::hdf5

@@ -81,6 +81,27 @@ void write_manifest(PartFile& file) {
   file.check_disk();
 }
 
+std::string ManifestColumns::packed_paths() const {
+  std::string packed;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    packed += paths[i].substr(0, kPathText);
+    packed.resize((i + 1) * kPathText);
+  }
+  return packed;
+}
+
+ManifestColumns sum_stored_file(const StoredFile& file) {
+  ManifestColumns columns;
+  for (const auto& [path, array] : file.arrays()) {
+    if (!is_summed(path)) continue;
+    const Sum sum = sum_stored_bytes(array.dataset, array.dims, array.chunk, array.element_bytes, file.raw());
+    columns.paths.push_back(path);
+    columns.bytes.push_back(sum.bytes);
+    columns.crc32.push_back(sum.crc);
+  }
+  return columns;
+}
+
 ManifestReport check_manifest(const StoredFile& file) {
   const auto paths = file.texts("/manifest/path");
   const auto bytes = file.read_integers("/manifest/bytes"), crc = file.read_integers("/manifest/crc32");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "core/capture_hdf5/edit_file.h"
 
 namespace headlight::capture::hdf5 {
 namespace {
@@ -396,18 +397,8 @@ void PartFile::commit() {
     file_.reset();
   }
   check_disk();
-  if (lock_fd_ >= 0 && ::fsync(lock_fd_) != 0) throw_io_error(errno, part_, "writing to disk");
   state_ = State::closed;
-  const int failed = overwrite_ ? ::rename(part_.c_str(), path_.c_str()) : ::link(part_.c_str(), path_.c_str());
-  const int error = errno;
-  if (failed != 0 && error == EEXIST)
-    throw Error(Errc::output_exists,
-                fmt::format("exists already: somebody else wrote it meanwhile; this capture is complete in '{}'",
-                            part_.string()),
-                {.file = path_.string(), .field = {}, .offset = {}, .hint = "rename that file"});
-  if (failed != 0) throw_io_error(error, path_, "renaming the finished file");
-  if (!overwrite_) ::unlink(part_.c_str());
-  sync_folder_of(path_);
+  publish(part_, path_, overwrite_);
   abandon();
 }
 

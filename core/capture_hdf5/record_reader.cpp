@@ -430,4 +430,17 @@ Buffer<float> RecordReader::last_logits() const {
   return file_.read_floats(path("logits/last_full"), {0}, {size(header_.model.vocab_size)});
 }
 
+void RecordReader::read_last_top(std::vector<std::int32_t>& id, std::vector<float>& logprob, float& entropy) const {
+  const std::int64_t last = info_.header.num_prompt_tokens - 1;
+  if (!recorded("logits/top_id") || !recorded("logits/top_logprob") || last < 0 || last >= info_.num_rows) return;
+  const hsize_t ranks = file_.array(path("logits/top_id"), 2).dims[1];
+  const Buffer<float> ids = file_.read_floats(path("logits/top_id"), {size(last), 0}, {1, ranks});
+  const Buffer<float> values = file_.read_floats(path("logits/top_logprob"), {size(last), 0}, {1, ranks});
+  for (hsize_t k = 0; k < ranks && ids[k] >= 0.0f; ++k) {
+    id.push_back(static_cast<std::int32_t>(ids[k]));
+    logprob.push_back(values[k]);
+  }
+  entropy = file_.read_floats(path("logits/entropy"), {size(last)}, {1})[0];
+}
+
 }  // namespace headlight::capture::hdf5

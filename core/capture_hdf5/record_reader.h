@@ -25,6 +25,8 @@ class RecordReader {
   std::vector<TopkRow> topk(int layer, int head) const;
   Buffer<float> hidden(std::string_view id) const;
   Buffer<float> last_logits() const;
+  /// Most probable tokens after the prompt; unchanged when they are not recorded.
+  void read_last_top(std::vector<std::int32_t>& id, std::vector<float>& logprob, float& entropy) const;
 
  private:
   struct Expected;

@@ -191,6 +191,29 @@ void StoredFile::load_chunk(const StoredArray& array, const Sizes& at, std::vect
     refuse(Errc::damaged, array.path, fmt::format("the chunk at {} cannot be decoded", fmt::join(at, ",")));
 }
 
+void StoredFile::check_chunks(const StoredArray& array) const {
+  if (array.num_elements() == 0) return;
+  if (array.chunk.empty()) {
+    visit_stored_bytes(array.dataset, array.dims, array.chunk, array.element_bytes, raw_, [](auto) {});
+    return;
+  }
+  std::uint64_t left = 0;
+  {
+    const Gate gate;
+    left = H5Dget_storage_size(array.dataset);
+  }
+  std::vector<std::byte> stored, decoded(product(array.chunk) * array.element_bytes);
+  Sizes at(array.dims.size(), 0);
+  while (left > 0) {
+    stored.clear();
+    load_chunk(array, at, stored, decoded);
+    left -= std::min<std::uint64_t>(left, stored.size());
+    std::size_t a = array.dims.size();
+    while (a > 0 && (at[a - 1] += array.chunk[a - 1]) >= array.dims[a - 1]) at[--a] = 0;
+    if (a == 0) return;
+  }
+}
+
 void StoredFile::read_chunked(const StoredArray& array, const Sizes& start, const Sizes& count, std::byte* out) const {
   const std::size_t rank = array.dims.size(), width = array.element_bytes, last = rank - 1;
   const hsize_t chunk_bytes = product(array.chunk) * width;

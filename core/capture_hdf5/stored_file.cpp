@@ -307,6 +307,11 @@ std::optional<std::string> StoredFile::find_text(hid_t object, const std::string
   return H5Aget_storage_size(id) > kMaxAttributeBytes ? std::nullopt : attribute_text(id);
 }
 
+bool StoredFile::has_attribute(const std::string& object, const std::string& attribute) const {
+  const Gate gate;
+  return H5Aexists_by_name(file_, object.c_str(), attribute.c_str(), H5P_DEFAULT) > 0;
+}
+
 std::string StoredFile::text(const std::string& object, const std::string& attribute) const {
   const Gate gate;
   const auto value = attribute_text(open_attribute(object, attribute));

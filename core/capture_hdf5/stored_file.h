@@ -64,6 +64,7 @@ class StoredFile {
   /// Some element was written.
   bool is_recorded(const std::string& path) const;
 
+  bool has_attribute(const std::string& object, const std::string& attribute) const;
   std::string text(const std::string& object, const std::string& attribute) const;
   std::int64_t integer(const std::string& object, const std::string& attribute) const;
   double real(const std::string& object, const std::string& attribute) const;
@@ -81,6 +82,8 @@ class StoredFile {
   std::vector<std::string> texts(const std::string& path) const;
   /// Stored form of a box.
   void read_stored(const StoredArray& array, const Sizes& start, const Sizes& count, std::byte* out) const;
+  /// Reads and decodes every stored chunk of a dataset. @error damaged
+  void check_chunks(const StoredArray& array) const;
   const InputFile& raw() const { return raw_; }
 
   [[noreturn]] void refuse(Errc code, const std::string& field, const std::string& message) const;
