@@ -201,7 +201,7 @@ class AttentionRun {
     if (plan != nullptr)
       for (WorkerScratch& worker : space_.workers) {
         reserve(worker.columns, 2 * columns());
-        reserve(worker.sums, kMaxTileRows);
+        reserve(worker.sums, 1);
       }
   }
 
@@ -488,7 +488,7 @@ std::uint64_t attention_workspace_bytes(std::int64_t num_queries, std::int64_t n
     const std::int64_t block_edge = ceil_div(num_keys, 128);  // the coarsest overview map
     floats += chunks * 2 * num_heads * keys + 2 * num_threads * columns_stride(num_keys, block_edge);
   }
-  const std::int64_t sums = statistics ? num_threads * kMaxTileRows : 0;
+  const std::int64_t sums = statistics ? num_threads : 0;
   return static_cast<std::uint64_t>(floats) * sizeof(float) + static_cast<std::uint64_t>(rows) * sizeof(AttentionRow) +
          static_cast<std::uint64_t>(sums) * sizeof(AttentionRowSums);
 }

@@ -76,11 +76,11 @@ void direct_rows(const AttentionCall& call, const AttentionUnit& unit, int head,
     AttentionRow& row = scratch.rows[r];
     row = visible_keys(call, i);
     if (call.statistics == nullptr) {
-      finish_row<false>(call, unit.head_begin + head, i, s, 0, row, nullptr);
+      finish_row<false>(call, unit.head_begin + head, i, s, 0, row, nullptr, 0);
       continue;
     }
-    finish_row<true>(call, unit.head_begin + head, i, s, 0, row, scratch.sums);
-    write_rows(call, unit.head_begin + head, i, 1, scratch.sums, 1);
+    finish_row<true>(call, unit.head_begin + head, i, s, 0, row, scratch.sums, 0);
+    write_rows(call, unit.head_begin + head, i, 1, *scratch.sums, 0);
     tap_row(call, unit.head_begin + head, call.in.query_start + i, s, 0, row, scratch);
     accumulate_columns(call, unit.head_begin + head, i, 1, s, stride, 0, &row, 1,
                        partials.received + head * partials.stride,

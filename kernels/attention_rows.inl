@@ -8,6 +8,7 @@ namespace headlight::kernels {
 namespace {
 
 constexpr std::int64_t kSumBlock = 256;  // keys per partial sum
+constexpr std::int64_t kFewKeys = 8;     // up to which a sum is not worth a vector
 constexpr double kLargestGap = 100.0;    // a null logit 2^100 above the keys still leaves a finite sum
 constexpr double kLog2EDouble = 1.44269504088896340736;
 constexpr float kInfinity = __builtin_inff();
@@ -18,8 +19,9 @@ struct RowInProgress {
   std::int64_t row = 0, position = 0;
   std::int64_t base = 0, begin = 0, end = 0;
   float* s = nullptr;
-  float best = -kInfinity;  // largest base-2 score of a key
-  std::int64_t best_key = -1;
+  float best = -kInfinity;     // largest base-2 score of a key
+  std::int64_t best_key = -1;  // searched only where the exponentials do not tell
+  bool best_is_top = false;
   float top = 0.0f;                // reference of the exponentials: best, or the null logit where that is far larger
   double null_score = -kInfinity;  // base 2
   float null_weight = 0.0f;
@@ -30,6 +32,7 @@ struct RowInProgress {
 
 struct RowSums {
   F16 total, weighted, dist1, dist2;
+  F16 farthest_top;  // largest i - j where the exponential is 2^0, per lane
 };
 
 void apply_soft_cap(float* s, std::int64_t count, float cap) {
@@ -53,23 +56,15 @@ HEADLIGHT_INLINE float largest_score(const RowInProgress& row) {
   return max_lane(largest);
 }
 
-/// Smallest key that attains the largest score.
-HEADLIGHT_INLINE std::int64_t find_best_key(const RowInProgress& row) {
-  if (!(row.best > -kInfinity)) return -1;
-  const F16 best = splat(row.best);
-  for (std::int64_t j = lanes_down(row.begin);; j += kLanes)
-    if (const unsigned lanes = equal_lanes(load(row.at(j)), best)) return j + __builtin_ctz(lanes);
-}
-
 template <bool kStatistics, bool kCausal>
 HEADLIGHT_INLINE RowSums exponentials(const RowInProgress& row) {
   const F16 zero = splat(0.0f), top = splat(row.top), step = splat(static_cast<float>(kLanes));
   const std::int64_t first = lanes_down(row.begin), last = lanes_up(row.end);
-  RowSums sums{zero, zero, zero, zero};
+  RowSums sums{zero, zero, zero, zero, splat(-kInfinity)};
   F16 distance = subtract(splat(static_cast<float>(row.position - first)), load(kLaneNumber));
   for (std::int64_t j = first; j < last;) {
     const std::int64_t stop = smaller(last, (j / kSumBlock + 1) * kSumBlock);
-    RowSums part{zero, zero, zero, zero};
+    RowSums part{zero, zero, zero, zero, sums.farthest_top};
     for (; j < stop; j += kLanes) {
       F16 exponent;
       const F16 p = exp2_negative(subtract(load(row.at(j)), top), exponent);
@@ -81,6 +76,7 @@ HEADLIGHT_INLINE RowSums exponentials(const RowInProgress& row) {
         const F16 moment = multiply(p, away);
         part.dist1 = add(part.dist1, moment);
         part.dist2 = multiply_add(moment, away, part.dist2);
+        part.farthest_top = max_where_equal(exponent, zero, part.farthest_top, distance);
         distance = subtract(distance, step);
       }
     }
@@ -89,6 +85,7 @@ HEADLIGHT_INLINE RowSums exponentials(const RowInProgress& row) {
       sums.weighted = add(sums.weighted, part.weighted);
       sums.dist1 = add(sums.dist1, part.dist1);
       sums.dist2 = add(sums.dist2, part.dist2);
+      sums.farthest_top = part.farthest_top;
     }
   }
   return sums;
@@ -125,51 +122,81 @@ void write_group_masses(const AttentionCall& call, const RowInProgress& row) {
     mass_g[call.runs[n].group] += row.inverse * sum_keys(row, call.runs[n].begin, call.runs[n].end);
 }
 
+/// Smallest key with this score, -1 if there is none.
+std::int64_t find_key(const RowInProgress& row, float score) {
+  for (std::int64_t j = lanes_down(row.begin); j < row.end && score > -kInfinity; j += kLanes)
+    if (const unsigned lanes = equal_lanes(load(row.at(j)), splat(score))) return j + __builtin_ctz(lanes);
+  return -1;
+}
+
+/// What write_rows() needs, from a row of exponentials.
 void sum_row(const AttentionCall& call, const RowInProgress& row, const RowSums& sums, float keys_total, float total,
-             AttentionRowSums& to) {
+             AttentionRowSums& to, std::int64_t n) {
   const AttentionStatisticsPlan& plan = *call.plan;
   const std::int64_t i = row.position, first = call.in.mask.first_key, local = i - plan.local_window + 1;
   const auto at = [&](std::int64_t j) { return j >= row.begin && j < row.end ? *row.at(j) : 0.0f; };
-  to.total = total;
-  to.top = row.top;
-  to.weighted = sum_lanes(sums.weighted);
+  to.total[n] = total;
+  to.top[n] = row.top;
+  to.weighted[n] = sum_lanes(sums.weighted);
   if (row.null_weight > 0.0f)
-    to.weighted += row.null_weight * static_cast<float>(row.null_score - static_cast<double>(row.top));
-  to.best_key = static_cast<std::int32_t>(row.best_key);
-  to.best = at(row.best_key);
-  to.first = at(first);
-  to.sink = sum_keys(row, first, first + plan.sink_size);
+    to.weighted[n] += row.null_weight * static_cast<float>(row.null_score - static_cast<double>(row.top));
+  const bool found = !row.best_is_top || !(row.best > -kInfinity);
+  const std::int64_t best_key = found ? row.best_key : i - static_cast<std::int64_t>(max_lane(sums.farthest_top));
+  to.best_key[n] = static_cast<std::int32_t>(best_key);
+  to.best[n] = at(best_key);
+  to.first[n] = at(first);
+  if (plan.sink_size <= kFewKeys) {
+    float sink = 0.0f;
+    for (std::int64_t j = first; j < first + plan.sink_size; ++j) sink += at(j);
+    to.sink[n] = sink;
+  } else {
+    to.sink[n] = sum_keys(row, first, first + plan.sink_size);
+  }
   const bool all_local = local <= row.begin && i + 1 >= row.end;
-  to.local = all_local ? keys_total : sum_keys(row, local, i + 1);
-  to.dist1 = sum_lanes(sums.dist1);
-  to.dist2 = sum_lanes(sums.dist2);
-  to.off0 = at(i);
-  to.off1 = at(i - 1);
-  to.null_weight = row.null_weight;
+  to.local[n] = all_local ? keys_total : sum_keys(row, local, i + 1);
+  to.dist1[n] = sum_lanes(sums.dist1);
+  to.dist2[n] = sum_lanes(sums.dist2);
+  to.off0[n] = at(i);
+  to.off1[n] = at(i - 1);
+  to.null_weight[n] = row.null_weight;
 }
 
-/// Statistics of `count` rows of one head from call row `row` on, of which every `step`-th of `sums` is the next.
+/// A masked row has l = 1, top = -inf and nothing else: write_rows() makes lse = -inf and 0 of it.
+void sum_masked_row(AttentionRowSums& to, std::int64_t n) {
+  to.total[n] = 1.0f;
+  to.top[n] = -kInfinity;
+  to.best_key[n] = -1;
+  for (float* field :
+       {to.weighted, to.best, to.first, to.sink, to.local, to.dist1, to.dist2, to.off0, to.off1, to.null_weight})
+    field[n] = 0.0f;
+}
+
+/// Statistics of `count` rows of one head from call row `row` on, whose sums begin at `at`.
 /// lse = ln 2 top + ln l, H = ln l - ln 2 sum p z / l with z <= 0: no cancellation, also for one-hot rows.
-/// A masked row has l = 1, top = -inf and nothing else.
-void write_rows(const AttentionCall& call, int head, std::int64_t row, std::int64_t count, const AttentionRowSums* sums,
-                std::int64_t step) {
+void write_rows(const AttentionCall& call, int head, std::int64_t row, std::int64_t count, const AttentionRowSums& sums,
+                std::int64_t at) {
   const AttentionStatistics& to = *call.statistics;
+  const F16 ln2 = splat(kLn2), zero = splat(0.0f);
   std::int64_t n = head * to.row_stride + row;
-  for (std::int64_t r = 0; r < count; ++r, ++n, sums += step) {
-    const float inverse = 1.0f / sums->total, log_total = log_of(sums->total);
-    const float entropy = log_total - kLn2 * (sums->weighted * inverse);
-    to.lse_hi[n] = kLn2 * sums->top + log_total;
-    to.entropy_hi[n] = entropy < 0.0f ? 0.0f : entropy;
-    to.pmax_hi[n] = sums->best * inverse;
-    to.jmax_hi[n] = sums->best_key;
-    to.first_hi[n] = sums->first * inverse;
-    to.sink_hi[n] = sums->sink * inverse;
-    to.local_hi[n] = sums->local * inverse;
-    to.dist1_hi[n] = sums->dist1 * inverse;
-    to.dist2_hi[n] = sums->dist2 * inverse;
-    to.off0_hi[n] = sums->off0 * inverse;
-    to.off1_hi[n] = sums->off1 * inverse;
-    to.null_mass_hi[n] = sums->null_weight * inverse;
+  for (const std::int64_t end = at + count; at < end; at += kLanes, n += kLanes) {
+    const std::int64_t lanes = smaller(kLanes, end - at);
+    const F16 total = load(sums.total + at), log_total = log_of(total), inverse = divide(splat(1.0f), total);
+    const F16 entropy = subtract(log_total, multiply(ln2, multiply(load(sums.weighted + at), inverse)));
+    store_some(to.lse_hi + n, multiply_add(ln2, load(sums.top + at), log_total), lanes);
+    store_some(to.entropy_hi + n, if_less(entropy, zero, zero, entropy), lanes);
+    const auto share = [&](float* target, const float* field) {
+      store_some(target + n, multiply(load(field + at), inverse), lanes);
+    };
+    share(to.pmax_hi, sums.best);
+    share(to.first_hi, sums.first);
+    share(to.sink_hi, sums.sink);
+    share(to.local_hi, sums.local);
+    share(to.dist1_hi, sums.dist1);
+    share(to.dist2_hi, sums.dist2);
+    share(to.off0_hi, sums.off0);
+    share(to.off1_hi, sums.off1);
+    share(to.null_mass_hi, sums.null_weight);
+    for (std::int64_t l = 0; l < lanes; ++l) to.jmax_hi[n + l] = sums.best_key[at + l];
   }
 }
 
@@ -192,10 +219,10 @@ HEADLIGHT_INLINE bool choose_top(const AttentionCall& call, RowInProgress& row) 
 /// Softmax of one row in place: the exponentials stay in s, state.inverse is what to multiply them with.
 /// @param s      scores of the vectors that hold the row's keys, column 0 = key `base`
 /// @param state  the visible keys; empty afterwards when no key has a finite score
-/// @param to     with statistics: what write_rows() wants
+/// @param to     with statistics: element `at` gets what write_rows() wants
 template <bool kStatistics>
 void finish_row(const AttentionCall& call, int head, std::int64_t row_number, float* s, std::int64_t base,
-                AttentionRow& state, AttentionRowSums* to) {
+                AttentionRow& state, AttentionRowSums* to, std::int64_t at) {
   RowInProgress row;
   row.head = head;
   row.row = row_number;
@@ -210,13 +237,14 @@ void finish_row(const AttentionCall& call, int head, std::int64_t row_number, fl
     if (call.in.soft_cap > 0.0f) apply_soft_cap(row.at(first), lanes_up(row.end) - first, call.in.soft_cap);
     hide_edges(row);
     row.best = largest_score(row);
-    if constexpr (kStatistics) row.best_key = find_best_key(row);
+    // Where another score is the reference, or infinity, no exponential is 2^0: the scores themselves are searched.
+    row.best_is_top = call.in.null_logit_h == nullptr && row.best < kInfinity;
+    if (kStatistics && !row.best_is_top) row.best_key = find_key(row, row.best);
     masked = choose_top(call, row);
   }
   if (masked) {
     if constexpr (kStatistics) {
-      *to = {};
-      to->top = -kInfinity;
+      sum_masked_row(*to, at);
       write_group_masses(call, row);
     }
     state = {};
@@ -231,7 +259,7 @@ void finish_row(const AttentionCall& call, int head, std::int64_t row_number, fl
   row.inverse = 1.0f / total;
   state.inverse = row.inverse;
   if constexpr (kStatistics) {
-    sum_row(call, row, sums, keys_total, total, *to);
+    sum_row(call, row, sums, keys_total, total, *to, at);
     write_group_masses(call, row);
   }
 }

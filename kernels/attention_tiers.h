@@ -47,15 +47,16 @@ struct AttentionRow {
   float inverse = 0.0f;
 };
 
-/// Sums along one row before they are normalised: kept apart, so that the latency of what follows (1/l, ln l, scattered
-/// writes) overlaps over the rows of a tile.
+/// Sums along the rows of a tile before they are normalised, heads outermost: 1 / l, ln l and the writing are done for
+/// many rows at once. Padded so that whole vectors can be read.
 struct AttentionRowSums {
-  float total = 1.0f;     // of the exponentials, with the null logit's
-  float top = 0.0f;       // reference of the exponentials, base 2
-  float weighted = 0.0f;  // sum of exponential * exponent
-  float best = 0.0f, first = 0.0f, sink = 0.0f, local = 0.0f, dist1 = 0.0f, dist2 = 0.0f, off0 = 0.0f, off1 = 0.0f,
-        null_weight = 0.0f;
-  std::int32_t best_key = -1;
+  static constexpr std::int64_t kSize = kAttentionTileRows + kAttentionLanes;
+  float total[kSize];     // of the exponentials, with the null logit's
+  float top[kSize];       // reference of the exponentials, base 2
+  float weighted[kSize];  // sum of exponential * exponent
+  float best[kSize], first[kSize], sink[kSize], local[kSize], dist1[kSize], dist2[kSize], off0[kSize], off1[kSize],
+      null_weight[kSize];
+  std::int32_t best_key[kSize];
 };
 
 /// Scratch of one worker.
@@ -64,7 +65,7 @@ struct AttentionScratch {
   float* q = nullptr;                // [rows][head_dim], scaled
   float* out = nullptr;              // [rows][dim_padded]
   AttentionRow* rows = nullptr;      // [rows]
-  AttentionRowSums* sums = nullptr;  // [rows], statistics only
+  AttentionRowSums* sums = nullptr;  // statistics only
   float* columns = nullptr;          // two rows of columns: sums and maxima for the block map
   std::int64_t columns_stride = 0;
 };

@@ -8,6 +8,8 @@
 namespace headlight::kernels {
 namespace {
 
+constexpr std::int64_t kL1Bytes = 40 * 1024;  // of a data cache of 48 KB, or what a 32 KB one keeps in its L2
+
 HEADLIGHT_INLINE AttentionRow visible_keys(const AttentionCall& call, std::int64_t row) {
   const KeyRange keys = call.in.mask.visible(call.in.query_start + row, call.in.num_keys);
   return {keys.begin, keys.end, 0.0f};
@@ -38,16 +40,51 @@ void write_output(const AttentionCall& call, int head, std::int64_t row, const A
   }
 }
 
-template <bool kStatistics>
-void finish_tile_rows(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin,
-                      std::int64_t row_end, std::int64_t base, std::int64_t stride, const AttentionScratch& scratch) {
+/// Where the scores of a tile lie: row r at scores + r * stride, column 0 = key `base`, keys up to `last`.
+struct TileScores {
+  std::int64_t base = 0, last = 0, stride = 0;
+};
+
+void finish_rows(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
+                 const TileScores& tile, const AttentionScratch& scratch) {
   std::int64_t r = 0;
   for (std::int64_t i = row_begin; i < row_end; ++i)
-    for (int h = unit.head_begin; h < unit.head_end; ++h, ++r) {
-      float* const s = scratch.scores + r * stride;
-      finish_row<kStatistics>(call, h, i, s, base, scratch.rows[r], kStatistics ? scratch.sums + r : nullptr);
-      if constexpr (kStatistics) tap_row(call, h, call.in.query_start + i, s, base, scratch.rows[r], scratch);
+    for (int h = unit.head_begin; h < unit.head_end; ++h, ++r)
+      finish_row<false>(call, h, i, scratch.scores + r * tile.stride, tile.base, scratch.rows[r], nullptr, 0);
+}
+
+/// Rows of one head whose columns are added while they are still in the L1: as many as fit there, 8 where none do.
+std::int64_t rows_per_visit(const AttentionCall& call, const TileScores& tile) {
+  const std::int64_t bytes = tile.stride * static_cast<std::int64_t>(sizeof(float));
+  const bool four = call.plan->block_edge == 0 && 8 * bytes > kL1Bytes && 4 * bytes <= kL1Bytes;
+  return four ? kColumnRows / 2 : kColumnRows;
+}
+
+void finish_rows_with_statistics(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin,
+                                 std::int64_t row_end, const TileScores& tile, const AttentionScratch& scratch,
+                                 const ColumnPartials& partials) {
+  const int heads = unit.heads();
+  const std::int64_t step = rows_per_visit(call, tile), count = row_end - row_begin;
+  for (std::int64_t begin = row_begin; begin < row_end;) {
+    // Aligned positions, so that visits do not cut blocks of the map.
+    const std::int64_t end = smaller(row_end, begin + step - (call.in.query_start + begin) % step);
+    for (int h = 0; h < heads; ++h) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t r = (i - row_begin) * heads + h;
+        float* const s = scratch.scores + r * tile.stride;
+        finish_row<true>(call, unit.head_begin + h, i, s, tile.base, scratch.rows[r], scratch.sums,
+                         h * count + i - row_begin);
+        tap_row(call, unit.head_begin + h, call.in.query_start + i, s, tile.base, scratch.rows[r], scratch);
+      }
+      const std::int64_t r = (begin - row_begin) * heads + h;
+      accumulate_columns(call, unit.head_begin + h, begin, end - begin, scratch.scores + r * tile.stride,
+                         heads * tile.stride, tile.base, scratch.rows + r, heads,
+                         partials.received + h * partials.stride,
+                         partials.tail == nullptr ? nullptr : partials.tail + h * partials.stride, scratch);
     }
+    begin = end;
+  }
+  for (int h = 0; h < heads; ++h) write_rows(call, unit.head_begin + h, row_begin, count, *scratch.sums, h * count);
 }
 
 void find_visible(const AttentionCall& call, std::int64_t row_begin, std::int64_t row_end, int heads,
@@ -72,43 +109,29 @@ void prefetch_output(const AttentionCall& call, const AttentionUnit& unit, std::
       __builtin_prefetch(call.out_ihd + i * call.out_stride + first + d, 1);
 }
 
-template <bool kStatistics>
-void attend_tile(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
-                 const AttentionScratch& scratch, const ColumnPartials& partials) {
+void attend(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
+            const AttentionScratch& scratch, const ColumnPartials& partials) {
   const int heads = unit.heads();
   const std::int64_t num_rows = (row_end - row_begin) * heads, dim = call.in.head_dim;
   find_visible(call, row_begin, row_end, heads, scratch.rows);
   std::int64_t begin, end;
   visible_union(scratch.rows, num_rows, begin, end);
-  const std::int64_t base = lanes_down(begin), last = lanes_up(end);
-  const std::int64_t stride = last - base + kLanes;  // not a power of two: rows would compete for cache sets
+  TileScores tile{lanes_down(begin), lanes_up(end), 0};
+  tile.stride = tile.last - tile.base + kLanes;  // not a power of two: rows would compete for cache sets
   prefetch_output(call, unit, row_begin, row_end);
   scale_queries(call, unit, row_begin, row_end, scratch.q);
-  multiply_scores(scratch.q, dim, scratch.rows, num_rows, call.k_packed + unit.kv_head * call.k_packed_stride, base,
-                  last, scratch.scores, stride);
-  finish_tile_rows<kStatistics>(call, unit, row_begin, row_end, base, stride, scratch);
-  if constexpr (kStatistics) {
-    for (int h = 0; h < heads; ++h)
-      write_rows(call, unit.head_begin + h, row_begin, row_end - row_begin, scratch.sums + h, heads);
-    for (int h = 0; h < heads; ++h)
-      accumulate_columns(call, unit.head_begin + h, row_begin, row_end - row_begin, scratch.scores + h * stride,
-                         heads * stride, base, scratch.rows + h, heads, partials.received + h * partials.stride,
-                         partials.tail == nullptr ? nullptr : partials.tail + h * partials.stride, scratch);
-  }
-  multiply_values(scratch.scores, stride, base, last, scratch.rows, num_rows,
+  multiply_scores(scratch.q, dim, scratch.rows, num_rows, call.k_packed + unit.kv_head * call.k_packed_stride,
+                  tile.base, tile.last, scratch.scores, tile.stride);
+  if (call.statistics != nullptr)
+    finish_rows_with_statistics(call, unit, row_begin, row_end, tile, scratch, partials);
+  else
+    finish_rows(call, unit, row_begin, row_end, tile, scratch);
+  multiply_values(scratch.scores, tile.stride, tile.base, tile.last, scratch.rows, num_rows,
                   call.v_gjd + unit.kv_head * call.v_head_stride, call.v_row_stride, call.dim_padded, scratch.out);
   std::int64_t r = 0;
   for (std::int64_t i = row_begin; i < row_end; ++i)
     for (int h = unit.head_begin; h < unit.head_end; ++h, ++r)
       write_output(call, h, i, scratch.rows[r], scratch.out + r * call.dim_padded);
-}
-
-void attend(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
-            const AttentionScratch& scratch, const ColumnPartials& partials) {
-  if (call.statistics != nullptr)
-    attend_tile<true>(call, unit, row_begin, row_end, scratch, partials);
-  else
-    attend_tile<false>(call, unit, row_begin, row_end, scratch, partials);
 }
 
 }  // namespace

@@ -14,6 +14,8 @@
 namespace headlight::kernels {
 namespace {
 
+constexpr std::int32_t kRootHalfBits = 0x3f3504f3;  // sqrt(1/2)
+
 // ---- one register -------------------------------------------------------------------------------------------------
 
 #if defined(__AVX512F__)
@@ -46,6 +48,9 @@ HEADLIGHT_INLINE Part part_min(Part a, Part b) {
 HEADLIGHT_INLINE Part part_if_less(Part a, Part b, Part yes, Part no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
+HEADLIGHT_INLINE Part part_max_where_equal(Part a, Part b, Part x, Part y) {
+  return _mm512_mask_max_ps(x, _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), x, y);
+}
 HEADLIGHT_INLINE unsigned part_equal(Part a, Part b) {
   return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
@@ -57,6 +62,16 @@ HEADLIGHT_INLINE Part part_sign_of(Part x) {
 }
 HEADLIGHT_INLINE Part part_xor(Part a, Part b) {
   return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+// x = mantissa * 2^exponent with a mantissa in [sqrt(1/2), sqrt(2)), for normal positive x.
+HEADLIGHT_INLINE void part_split(Part x, Part& mantissa, Part& exponent) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i power = _mm512_srai_epi32(_mm512_sub_epi32(bits, _mm512_set1_epi32(kRootHalfBits)), 23);
+  mantissa = _mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32(power, 23)));
+  exponent = _mm512_cvtepi32_ps(power);
+}
+HEADLIGHT_INLINE void part_store_some(float* p, Part x, std::int64_t count) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1u), x);
 }
 // Even and odd elements of the 32 in a, b.
 HEADLIGHT_INLINE void part_deinterleave(Part a, Part b, Part& even, Part& odd) {
@@ -95,6 +110,9 @@ HEADLIGHT_INLINE Part part_min(Part a, Part b) {
 HEADLIGHT_INLINE Part part_if_less(Part a, Part b, Part yes, Part no) {
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
+HEADLIGHT_INLINE Part part_max_where_equal(Part a, Part b, Part x, Part y) {
+  return _mm256_blendv_ps(x, _mm256_max_ps(x, y), _mm256_cmp_ps(a, b, _CMP_EQ_OQ));
+}
 HEADLIGHT_INLINE unsigned part_equal(Part a, Part b) {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)));
 }
@@ -108,6 +126,16 @@ HEADLIGHT_INLINE Part part_sign_of(Part x) {
 }
 HEADLIGHT_INLINE Part part_xor(Part a, Part b) {
   return _mm256_xor_ps(a, b);
+}
+HEADLIGHT_INLINE void part_split(Part x, Part& mantissa, Part& exponent) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i power = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(kRootHalfBits)), 23);
+  mantissa = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(power, 23)));
+  exponent = _mm256_cvtepi32_ps(power);
+}
+HEADLIGHT_INLINE void part_store_some(float* p, Part x, std::int64_t count) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane), x);
 }
 HEADLIGHT_INLINE void part_deinterleave(Part a, Part b, Part& even, Part& odd) {
   const Part e = _mm256_shuffle_ps(a, b, 0x88), o = _mm256_shuffle_ps(a, b, 0xdd);
@@ -147,6 +175,9 @@ HEADLIGHT_INLINE Part part_min(Part a, Part b) {
 HEADLIGHT_INLINE Part part_if_less(Part a, Part b, Part yes, Part no) {
   return a < b ? yes : no;
 }
+HEADLIGHT_INLINE Part part_max_where_equal(Part a, Part b, Part x, Part y) {
+  return a == b ? part_max(x, y) : x;
+}
 HEADLIGHT_INLINE unsigned part_equal(Part a, Part b) {
   const auto same = a == b;
   return static_cast<unsigned>((same[0] & 1) | (same[1] & 2) | (same[2] & 4) | (same[3] & 8));
@@ -160,6 +191,19 @@ HEADLIGHT_INLINE Part part_sign_of(Part x) {
 }
 HEADLIGHT_INLINE Part part_xor(Part a, Part b) {
   return (Part)((PartBits)a ^ (PartBits)b);
+}
+HEADLIGHT_INLINE void part_split(Part x, Part& mantissa, Part& exponent) {
+  for (int l = 0; l < kPartLanes; ++l) {
+    std::int32_t bits;
+    const float value = x[l];
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    const std::int32_t power = (bits - kRootHalfBits) >> 23;
+    mantissa[l] = __builtin_ldexpf(value, -power);
+    exponent[l] = static_cast<float>(power);
+  }
+}
+HEADLIGHT_INLINE void part_store_some(float* p, Part x, std::int64_t count) {
+  for (std::int64_t l = 0; l < count; ++l) p[l] = x[l];
 }
 HEADLIGHT_INLINE void part_deinterleave(Part a, Part b, Part& even, Part& odd) {
   even = Part{a[0], a[2], b[0], b[2]};
@@ -221,6 +265,10 @@ HEADLIGHT_INLINE F16 min_of(const F16& a, const F16& b) {
 }
 HEADLIGHT_INLINE F16 if_less(const F16& a, const F16& b, const F16& yes, const F16& no) {
   return each_part([&](int k) { return part_if_less(a.part[k], b.part[k], yes.part[k], no.part[k]); });
+}
+/// a == b ? max(x, y) : x
+HEADLIGHT_INLINE F16 max_where_equal(const F16& a, const F16& b, const F16& x, const F16& y) {
+  return each_part([&](int k) { return part_max_where_equal(a.part[k], b.part[k], x.part[k], y.part[k]); });
 }
 /// Bit l is set where lane l of a and b is equal.
 HEADLIGHT_INLINE unsigned equal_lanes(const F16& a, const F16& b) {
@@ -326,9 +374,14 @@ HEADLIGHT_INLINE F16 load_some(const T* p, std::int64_t count) {
   return load(copy);
 }
 HEADLIGHT_INLINE void store_some(float* p, const F16& x, std::int64_t count) {
-  alignas(64) float copy[kLanes];
-  store(copy, x);
-  for (std::int64_t l = 0; l < count; ++l) p[l] = copy[l];
+#pragma GCC unroll 4
+  for (int k = 0; k < kParts; ++k) {
+    const std::int64_t left = count - k * kPartLanes;
+    if (left >= kPartLanes)
+      part_store(p + k * kPartLanes, x.part[k]);
+    else if (left > 0)
+      part_store_some(p + k * kPartLanes, x.part[k], left);
+  }
 }
 
 // ---- functions ----------------------------------------------------------------------------------------------------
@@ -361,31 +414,20 @@ HEADLIGHT_INLINE F16 exp2_negative(const F16& x, F16& clamped) {
   return if_less(x, lowest, zero, y);
 }
 
-HEADLIGHT_INLINE float fused(float a, float b, float c) {
-#if defined(__FMA__)
-  return __builtin_fmaf(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
-
-/// ln x of one positive normal number, within 2 ulp (Cephes logf). NaN and infinity stay what they are.
-HEADLIGHT_INLINE float log_of(float x) {
-  if (!(x < __builtin_inff())) return x;
-  std::int32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof bits);
-  const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;  // leaves a mantissa in [sqrt(1/2), sqrt(2))
-  bits -= exponent << 23;
-  float m;
-  __builtin_memcpy(&m, &bits, sizeof m);
-  m -= 1.0f;
-  const float square = m * m, e = static_cast<float>(exponent);
-  float y = 7.0376836292e-2f;
+/// ln x of positive normal numbers, within 2 ulp (Cephes logf). NaN and infinity stay what they are.
+HEADLIGHT_INLINE F16 log_of(const F16& x) {
+  F16 m, e;
+#pragma GCC unroll 4
+  for (int k = 0; k < kParts; ++k) part_split(x.part[k], m.part[k], e.part[k]);
+  m = subtract(m, splat(1.0f));
+  const F16 square = multiply(m, m);
+  F16 y = splat(7.0376836292e-2f);
   for (const float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
                         2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
-    y = fused(y, m, c);
-  const float low = fused(e, -2.12194440e-4f, fused(-0.5f, square, y * m * square));
-  return fused(e, 0.693359375f, m + low);
+    y = multiply_add(y, m, splat(c));
+  y = multiply_add(splat(-0.5f), square, multiply(multiply(y, m), square));
+  y = multiply_add(e, splat(-2.12194440e-4f), y);
+  return if_less(x, splat(__builtin_inff()), multiply_add(e, splat(0.693359375f), add(m, y)), x);
 }
 
 /// tanh(x) within 2 ulp: odd polynomial (Cephes tanhf) near 0, 1 - 2 / (e^2|x| + 1) elsewhere. NaN stays NaN.

@@ -138,6 +138,7 @@ TEST_P(AttentionNumbers, InfiniteKey) {
     for (std::size_t i = 0; i < 60; ++i) {
       EXPECT_EQ(std::isnan(got.lse[i]), std::isnan(want.lse_hi[i])) << i;
       EXPECT_EQ(std::isnan(got.out_ihd[i * 16]), std::isnan(want.out_ihd[i * 16])) << i;
+      EXPECT_EQ(got.jmax[i], want.jmax_hi[i]) << i;
     }
   }
 }
