@@ -83,7 +83,8 @@ class Session {
 
   /// Runs the tokens after what is already in the cache. Fills logits of the last token, or of all given tokens.
   /// Where rotary frequencies depend on the length (longrope beyond its original context, dynamic NTK) everything is
-  /// evaluated again; a stop in the middle of that leaves an empty session. Any other error leaves it as it was.
+  /// evaluated again; a stop or a failure in the middle of that leaves an empty session. Otherwise an error leaves it
+  /// as it was.
   /// @param logits  [V] or [ids.size()][V]; empty = not computed
   /// @error invalid_argument (id outside the vocabulary), prompt_too_long (with both numbers), cancelled,
   ///        failed (NaN or Inf appeared: layer, token, tensor, count)
