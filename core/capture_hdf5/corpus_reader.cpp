@@ -23,7 +23,7 @@ std::string path(std::string_view name) {
 
 CorpusReader::CorpusReader(const StoredFile& file, const CaptureHeader& header) : file_(file), header_(header) {
   count_ = file_.integer("/corpus", "n_records");
-  if (count_ < 0) count_ = stored_progress(file_).record;
+  if (count_ < 0) count_ = file_.progress().record;
   if (count_ < 0 || count_ > static_cast<std::int64_t>(kMaxRecords))
     file_.refuse(Errc::damaged, "/corpus@n_records", fmt::format("expected 0..{}, found {}", kMaxRecords, count_));
   folder_ = file_.text("/corpus", "records_folder");

@@ -169,6 +169,15 @@ herr_t truncate_file(H5FD_t* base, hid_t, hbool_t) {
   return 0;
 }
 
+// Whoever writes holds a lock of its own for the whole run. Still the callbacks must exist: only then does the library
+// mark a file as being written, which readers of a live capture rely on.
+herr_t keep_lock(H5FD_t*, hbool_t) {
+  return 0;
+}
+herr_t keep_lock(H5FD_t*) {
+  return 0;
+}
+
 H5FD_class_t make_class() {
   H5FD_class_t driver{};
 #if H5_VERSION_GE(1, 14, 0)
@@ -190,7 +199,8 @@ H5FD_class_t make_class() {
   driver.read = read_bytes;
   driver.write = write_bytes;
   driver.truncate = truncate_file;
-  // No lock callbacks: whoever writes holds a lock of its own for the whole run.
+  driver.lock = keep_lock;
+  driver.unlock = keep_lock;
   constexpr H5FD_mem_t kMap[] = H5FD_FLMAP_DICHOTOMY;
   std::copy(std::begin(kMap), std::end(kMap), driver.fl_map);
   return driver;

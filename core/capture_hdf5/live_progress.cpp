@@ -29,8 +29,7 @@ LiveProgress LiveProgress::unpack(const std::array<std::int64_t, 16>& v) {
 }
 
 LiveProgress read_live_progress(const std::filesystem::path& path) {
-  const hdf5::StoredFile file(path);
-  return hdf5::stored_progress(file);
+  return hdf5::StoredFile(path).progress();
 }
 
 }  // namespace headlight::capture

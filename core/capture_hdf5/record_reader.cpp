@@ -52,7 +52,7 @@ void RecordReader::read_sizes() {
   info_.num_rows = file_.integer(group, "n_rows");
   info_.num_generated = file_.integer(group, "n_generated");
   if (info_.num_rows < 0 || info_.num_generated < 0) {  // unfinished: the counters know
-    const LiveProgress progress = stored_progress(file_);
+    const LiveProgress progress = file_.progress();
     info_.num_rows = progress.num_rows();
     info_.num_generated = progress.tokens - record.num_prompt_tokens;
   }

@@ -188,7 +188,7 @@ Repair plan_repair(const std::filesystem::path& copy) {
   if (file.has_group("/corpus"))
     plan_corpus(file, header, repair);
   else
-    plan_record(file, header, stored_progress(file), repair);
+    plan_record(file, header, file.progress(), repair);
   return repair;
 }
 

@@ -68,7 +68,24 @@ StoredFile::StoredFile(std::filesystem::path path)
   file_ = own(id, H5Fclose, Errc::damaged, path_.string(), "opening the file");
   groups_.insert("/");
   check_version();
+  read_progress();
   walk();
+}
+
+// Before the walk: a writer may go on between the two, and then the counters would be ahead of the sizes seen.
+void StoredFile::read_progress() {
+  const std::string path = "/live/progress";
+  if (H5Lexists(file_, "live", H5P_DEFAULT) <= 0 || H5Lexists(file_, path.c_str(), H5P_DEFAULT) <= 0)
+    refuse(Errc::damaged, path, "is missing");
+  add_dataset(path, own(H5Dopen2(file_, path.c_str(), H5P_DEFAULT), H5Dclose, Errc::damaged, path_.string(),
+                        "opening " + path));
+  const auto values = read_integers(path);
+  if (values.size() != 16 || values[0] != LiveProgress::kMagic)
+    refuse(Errc::damaged, path, "expected 16 counters that begin with their signature");
+  std::array<std::int64_t, 16> packed{};
+  std::copy(values.begin(), values.end(), packed.begin());
+  progress_ = LiveProgress::unpack(packed);
+  arrays_.clear();
 }
 
 void StoredFile::check_version() const {
@@ -347,15 +364,6 @@ double StoredFile::real(const std::string& object, const std::string& attribute)
       H5Aread(id, H5T_NATIVE_DOUBLE, &value) < 0)
     refuse(Errc::damaged, object + "@" + attribute, "expected a number");
   return value;
-}
-
-LiveProgress stored_progress(const StoredFile& file) {
-  const auto values = file.read_integers("/live/progress");
-  if (values.size() != 16 || values[0] != LiveProgress::kMagic)
-    file.refuse(Errc::damaged, "/live/progress", "expected 16 counters that begin with their signature");
-  std::array<std::int64_t, 16> packed{};
-  std::copy(values.begin(), values.end(), packed.begin());
-  return LiveProgress::unpack(packed);
 }
 
 }  // namespace headlight::capture::hdf5

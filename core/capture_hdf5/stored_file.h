@@ -54,6 +54,9 @@ class StoredFile {
 
   const std::filesystem::path& path() const { return path_; }
   const Superblock& superblock() const { return superblock_; }
+  /// Counters of a file that is not closed, as they were before anything else of it was read: whatever they count is
+  /// there. Of a closed file, the last ones.
+  const LiveProgress& progress() const { return progress_; }
   const std::map<std::string, StoredArray>& arrays() const { return arrays_; }
   const std::map<std::string, std::string>& external_records() const { return external_records_; }
 
@@ -93,6 +96,7 @@ class StoredFile {
  private:
   struct Walk;
   void check_version() const;
+  void read_progress();
   void walk();
   void add_link(Walk& walk, const std::string& group, const std::string& name, H5L_type_t type);
   void add_dataset(const std::string& path, Handle dataset);
@@ -112,12 +116,10 @@ class StoredFile {
   Superblock superblock_;
   InputFile raw_;
   Handle file_;
+  LiveProgress progress_;
   std::map<std::string, StoredArray> arrays_;
   std::set<std::string> groups_;
   std::map<std::string, std::string> external_records_;  ///< "/rec/3" -> file name relative to this file's folder
 };
-
-/// /live/progress. @error damaged
-LiveProgress stored_progress(const StoredFile& file);
 
 }  // namespace headlight::capture::hdf5
