@@ -42,22 +42,14 @@ endif()
 #   makes target headlight_kernels with alias headlight::kernels.
 function(headlight_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
-  # BRING-UP: tolerate files and components that are not there yet.
-  foreach(source ${ARG_SOURCES})
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-      list(REMOVE_ITEM ARG_SOURCES ${source})
-    endif()
-  endforeach()
-  foreach(item ${ARG_PUBLIC})
-    if(item MATCHES "^headlight::" AND NOT TARGET ${item})
-      list(REMOVE_ITEM ARG_PUBLIC ${item})
-    endif()
-  endforeach()
   add_library(headlight_${name} STATIC ${ARG_SOURCES})
   add_library(headlight::${name} ALIAS headlight_${name})
   target_link_libraries(headlight_${name} PUBLIC headlight_flags ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
   set_target_properties(headlight_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON)
 endfunction()
+
+# Readers and kernels: what the sanitizer builds run.
+add_custom_target(sanitized_tests)
 
 # headlight_test(capture SOURCES writer_test.cpp LINK headlight::capture [LABELS slow] [TIMEOUT 120])
 #   makes one GoogleTest program <name>_test; every TEST in it becomes one ctest entry.
@@ -69,6 +61,9 @@ function(headlight_test name)
   add_executable(${name}_test ${ARG_SOURCES})
   target_link_libraries(${name}_test PRIVATE ${ARG_LINK} headlight_flags GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name}_test PRIVATE HEADLIGHT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  if("sanitize" IN_LIST ARG_LABELS)
+    add_dependencies(sanitized_tests ${name}_test)
+  endif()
   gtest_discover_tests(${name}_test
     TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST
     PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}" ENVIRONMENT "${ARG_ENVIRONMENT}")
