@@ -34,8 +34,9 @@ class StrictBuilder : public Base {
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& value) override {
-    key_ = value;
+    key_.clear();  // a duplicate is reported at the object, not below the last member
     if (!keys_.back().insert(value).second) throw Error(Errc::bad_format, "duplicate key '" + value + "'", at());
+    key_ = value;
     return true;
   }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
