@@ -97,7 +97,9 @@ void define_word_piece(Definition& definition) {
 
 void read_frame(const GgufFile& file, bool add_bos, bool add_eos, Definition& definition) {
   definition.bos_id = id_of(file, "tokenizer.ggml.bos_token_id");
-  definition.unknown_id = id_of(file, "tokenizer.ggml.unknown_token_id");
+  // A byte that a byte-level vocabulary lacks is dropped, as the reference implementations do, even when an id is
+  // named.
+  if (!definition.byte_level) definition.unknown_id = id_of(file, "tokenizer.ggml.unknown_token_id");
   const auto eos = id_of(file, "tokenizer.ggml.eos_token_id");
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
     if (const auto id = id_of(file, key);

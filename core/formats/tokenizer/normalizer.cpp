@@ -133,7 +133,6 @@ bool is_control(std::int32_t c) {
     case UTF8PROC_CATEGORY_CC:
     case UTF8PROC_CATEGORY_CF:
     case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_CS:
       return true;
     default:

@@ -97,13 +97,9 @@ class Pipeline final : public Tokenizer {
       if (skip_special && is_special(id)) continue;
       const bool is_added = added_of_id_[static_cast<std::size_t>(id)] != nullptr;
       if (!any) first_is_text = !is_added;
-      if (definition_.decode_word_piece)
-        append_word(id, any, text);
-      else
-        text += piece(id);
+      text += definition_.decode_word_piece ? word_of(id, !any) : piece(id);
       any = true;
     }
-    if (definition_.decode_word_piece) return cleaned(text);
     if (definition_.decode_strips_space && first_is_text && text.starts_with(' ')) text.erase(0, 1);
     return text;
   }
@@ -111,7 +107,7 @@ class Pipeline final : public Tokenizer {
   std::string piece(std::int32_t id) const override {
     check_id(id);
     const std::string& stored = vocabulary_.text(id);
-    if (added_of_id_[static_cast<std::size_t>(id)] != nullptr || definition_.byte_level) return stored;
+    if (is_special(id) || definition_.byte_level) return stored;
     if (const auto byte = vocabulary_.byte_of(id)) return std::string(1, static_cast<char>(*byte));
     if (definition_.kind == ModelKind::word_piece) return stored;
     std::string text = stored;
@@ -232,23 +228,15 @@ class Pipeline final : public Tokenizer {
     }
   }
 
-  void append_word(std::int32_t id, bool any, std::string& text) const {
+  /// One token of a WordPiece text: joined to the word before, or after a space that punctuation takes out again.
+  std::string word_of(std::int32_t id, bool is_first) const {
     const std::string& stored = vocabulary_.text(id);
-    if (any && stored.starts_with(definition_.continuing_prefix))
-      text += stored.substr(definition_.continuing_prefix.size());
-    else
-      text += (any ? " " : "") + stored;
-  }
-
-  /// The spaces that joining words put before punctuation and contractions are taken out again.
-  static std::string cleaned(std::string text) {
-    constexpr std::pair<std::string_view, std::string_view> rules[] = {
-        {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
-        {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
-    for (const auto& [from, to] : rules)
-      for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-        text.replace(at, from.size(), to);
-    return text;
+    if (is_first) return stored;
+    if (stored.starts_with(definition_.continuing_prefix)) return stored.substr(definition_.continuing_prefix.size());
+    constexpr std::string_view no_space_before[] = {".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"};
+    const bool joins =
+        std::find(std::begin(no_space_before), std::end(no_space_before), stored) != std::end(no_space_before);
+    return (joins ? "" : " ") + stored;
   }
 
   Definition definition_;

@@ -53,11 +53,16 @@ Vocabulary::Vocabulary(const Definition& definition) : texts_(definition.tokens)
   for (const auto& token : definition.added)
     if (static_cast<std::size_t>(token.id) < texts_.size()) is_added[static_cast<std::size_t>(token.id)] = true;
   for (std::size_t id = 0; id < texts_.size(); ++id) {
-    if (definition.byte_level && !is_added[id])
-      if (auto bytes = bytes_of_byte_level(texts_[id])) texts_[id] = std::move(*bytes);
+    bool reachable = !definition.byte_level;  // an added token, or a text that spells no bytes, comes from no bytes
+    if (definition.byte_level && !is_added[id]) {
+      if (auto bytes = bytes_of_byte_level(texts_[id])) {
+        texts_[id] = std::move(*bytes);
+        reachable = true;
+      }
+    }
     const auto number = static_cast<std::int32_t>(id);
-    if (!texts_[id].empty() && !(definition.byte_level && is_added[id])) ids_.emplace(texts_[id], number);
-    if (definition.byte_level && !is_added[id] && texts_[id].size() == 1)
+    if (!texts_[id].empty() && reachable) ids_.emplace(texts_[id], number);
+    if (definition.byte_level && reachable && texts_[id].size() == 1)
       bytes_[static_cast<unsigned char>(texts_[id][0])] = number;
     if (!definition.byte_fallback) continue;
     if (const auto byte = fallback_byte(texts_[id])) {
