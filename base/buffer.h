@@ -4,11 +4,11 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <span>
 
 namespace headlight {
 
-/// Uninitialised, 64-byte aligned storage for numbers; move-only. Length is fixed at construction.
+/// Uninitialised, 64-byte aligned storage for numbers; move-only; a contiguous range, so it converts to std::span.
+/// Length is fixed at construction.
 template <class T>
 class Buffer {
  public:
@@ -31,8 +31,6 @@ class Buffer {
   T* end() { return data() + size_; }
   const T* begin() const { return data(); }
   const T* end() const { return data() + size_; }
-  operator std::span<T>() { return {data(), size_}; }
-  operator std::span<const T>() const { return {data(), size_}; }
   void fill(T value) {
     for (std::size_t i = 0; i < size_; ++i) data_.get()[i] = value;
   }

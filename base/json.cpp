@@ -15,7 +15,7 @@ using Base = nlohmann::json_sax<Json>;
 /// Builds the document and refuses what nlohmann accepts silently: duplicate keys, deep nesting, huge integers.
 class StrictBuilder : public Base {
  public:
-  explicit StrictBuilder(int max_depth) : max_depth_(max_depth) {}
+  explicit StrictBuilder(const JsonLimits& limits) : limits_(limits) {}
   Json take() { return std::move(root_); }
 
   bool null() override { return put(Json(nullptr)); }
@@ -23,7 +23,7 @@ class StrictBuilder : public Base {
   bool number_integer(number_integer_t value) override { return put(Json(value)); }
   bool number_unsigned(number_unsigned_t value) override { return put(Json(value)); }
   bool number_float(number_float_t value, const string_t& text) override {
-    if (text.find_first_of(".eE") == std::string::npos)
+    if (!limits_.wide_integers && text.find_first_of(".eE") == std::string::npos)
       throw Error(Errc::bad_format, "integer " + text + " does not fit 64 bits", at());
     return put(Json(value));
   }
@@ -74,8 +74,8 @@ class StrictBuilder : public Base {
   }
 
   bool open(Json&& value) {
-    if (static_cast<int>(open_.size()) >= max_depth_)
-      throw Error(Errc::bad_format, "nested deeper than " + std::to_string(max_depth_) + " levels", at());
+    if (static_cast<int>(open_.size()) >= limits_.max_depth)
+      throw Error(Errc::bad_format, "nested deeper than " + std::to_string(limits_.max_depth) + " levels", at());
     open_.push_back(place(std::move(value)));
     names_.push_back(std::exchange(key_, {}));
     keys_.emplace_back();
@@ -90,7 +90,7 @@ class StrictBuilder : public Base {
     return true;
   }
 
-  int max_depth_;
+  JsonLimits limits_;
   Json root_;
   std::vector<Json*> open_;  // innermost last; stable because a parent is not appended to while a child is open
   std::vector<std::string> names_;
@@ -149,7 +149,7 @@ Json parse_json(std::string_view text, const JsonLimits& limits) {
     throw Error(Errc::bad_format, "not valid JSON: a NUL byte", {.file = {}, .field = {}, .offset = nul, .hint = {}});
   if (text.starts_with("\xEF\xBB\xBF"))
     throw Error(Errc::bad_format, "starts with a byte-order mark; expected plain UTF-8 JSON");
-  StrictBuilder builder(limits.max_depth);
+  StrictBuilder builder(limits);
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }

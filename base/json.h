@@ -14,10 +14,11 @@ using Json = nlohmann::ordered_json;
 struct JsonLimits {
   std::uint64_t max_bytes = 4u << 20;
   int max_depth = 64;
+  bool wide_integers = false;  ///< integers that do not fit 64 bits become doubles: some writers use 1e30 for "none"
 };
 
 /// Strict parse: UTF-8, no duplicate keys, no comments, no byte-order mark, bounded depth and size; an integer that
-/// does not fit 64 bits is an error, not a double.
+/// does not fit 64 bits is an error, not a double, unless the limits allow it.
 /// @error bad_format  with the byte offset and, for duplicate keys, the path of the key
 Json parse_json(std::string_view text, const JsonLimits& limits = {});
 

@@ -10,8 +10,10 @@
 namespace headlight::cli {
 
 struct MapPictureStyle {
-  std::string colormap = "viridis", scale = "linear", range, theme = "light";
-  int width = 900;
+  std::string colormap = "viridis";
+  std::string scale;  ///< linear, log or power; empty = linear, power for pooled maps
+  std::string range, theme = "light";
+  int width = 0;  ///< logical pixels; 0 = the size that suits the map
   double zoom = 1.0;
   bool overwrite = false;
 };

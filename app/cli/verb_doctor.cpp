@@ -44,7 +44,8 @@ double attention_self_test(ThreadPool& pool) {
   kernels::attention(pool, workspace, in, fast.data(), kHeads * kDim, nullptr, nullptr);
   const auto exact = kernels::attention_reference(in, nullptr);
   double worst = 0;
-  for (std::size_t i = 0; i < fast.size(); ++i) worst = std::max(worst, std::abs(fast[i] - exact.out_ihd[i]));
+  for (std::size_t i = 0; i < fast.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(fast[i]) - exact.out_ihd[i]));
   return worst;
 }
 
@@ -93,7 +94,7 @@ void models(Invocation& invocation) {
   const auto registry = formats::load_registry();
   Json list = Json::array();
   std::string text = fmt::format("{:<28} {:>9} {:<10} {}\n", "name", "size", "state", "title");
-  for (const auto& model : registry.models) {
+  for (const auto& model : registry) {
     const auto path = formats::model_store() / model.file;
     std::error_code ignored;
     const bool present = std::filesystem::exists(path, ignored);

@@ -116,9 +116,8 @@ Verb map_verb() {
                 ->check(CLI::IsMember({"viridis", "cividis", "magma", "grey"}))
                 ->capture_default_str()
                 ->group(group);
-            app.add_option("--scale", options->style.scale, "Value axis")
+            app.add_option("--scale", options->style.scale, "Value axis; default linear, pooled maps power")
                 ->check(CLI::IsMember({"linear", "log", "power"}))
-                ->capture_default_str()
                 ->group(group);
             app.add_option("--range", options->style.range, "Colour range lo:hi; default robust")
                 ->type_name("lo:hi")
@@ -127,10 +126,9 @@ Verb map_verb() {
                 ->check(CLI::IsMember({"light", "dark"}))
                 ->capture_default_str()
                 ->group(group);
-            app.add_option("--size", options->style.width, "Width in pixels before --zoom")
+            app.add_option("--size", options->style.width, "Width in pixels before --zoom; default what suits the map")
                 ->check(CLI::Range(200, 8000))
                 ->type_name("PX")
-                ->capture_default_str()
                 ->group(group);
             app.add_option("--zoom", options->style.zoom, "Pixels per unit (2 = high DPI)")
                 ->check(CLI::Range(0.5, 8.0))

@@ -13,6 +13,7 @@
 #include "core/capture/replay.h"
 #include "core/capture/statistics.h"
 #include "core/capture_hdf5/capture_file.h"
+#include "core/capture_hdf5/guard.h"
 #include "core/engine/reference_attention.h"
 
 namespace headlight::cli {
@@ -82,100 +83,142 @@ Selection select(const capture::CaptureView& view, const VerifyOptions& options,
   return selection;
 }
 
-/// Stored statistics against a float64 recomputation from the stored q and k, and the sums of the replayed rows.
+/// How far a stored row statistic may be from its float64 value x: max(absolute, relative * x), times a factor that
+/// grows with the row's scores (their rounding is multiplied by the exponential).
+struct RowLimit {
+  const char* id;
+  std::vector<double> capture::HeadOracle::*values;
+  double absolute, relative;
+};
+constexpr RowLimit kRowLimits[] = {
+    {"lse", &capture::HeadOracle::lse, 5e-5, 0},
+    {"entropy", &capture::HeadOracle::entropy, 1e-4, 0},
+    {"pmax", &capture::HeadOracle::pmax, 1e-7, 1e-4},
+    {"first", &capture::HeadOracle::first, 2e-5, 0},
+    {"sink", &capture::HeadOracle::sink, 2e-5, 0},
+    {"local", &capture::HeadOracle::local, 2e-5, 0},
+    {"dist1", &capture::HeadOracle::dist1, 1e-4, 1e-4},
+    {"dist2", &capture::HeadOracle::dist2, 1e-4, 1e-4},
+    {"off0", &capture::HeadOracle::off0, 2e-5, 0},
+    {"off1", &capture::HeadOracle::off1, 2e-5, 0},
+    {"null_mass", &capture::HeadOracle::null_mass, 2e-5, 0},
+};
+
+/// Checks the heads of a record one after another against a float64 recomputation from the stored q and k.
+class StatisticsCheck {
+ public:
+  StatisticsCheck(const capture::CaptureView& view, std::int64_t record, const Selection& selection, ThreadPool& pool)
+      : view_(view), record_(record), info_(view.record(record)), selection_(selection), pool_(pool) {}
+
+  void add_head(int index, int head, std::stop_token stop) {
+    load_layer(index);
+    name_ = head_name(view_.header().plan.layers[static_cast<std::size_t>(index)], head);
+    const auto oracle =
+        capture::recompute_head(view_, {record_, index, head}, selection_.row_begin, selection_.row_end, pool_, stop);
+    check_rows(oracle, head);
+    if (selection_.row_begin == 0 && selection_.row_end == info_.num_rows) {
+      check_column("received", oracle.received, head);
+      check_column("received_tail", oracle.received_tail, head);
+    }
+    check_sums(oracle, index, head);
+  }
+
+  std::vector<Check> results() const {
+    std::vector<Check> list;
+    for (const auto& [id, check] : checks_) list.push_back(check);
+    return list;
+  }
+
+ private:
+  double growth(const capture::HeadOracle& oracle, std::size_t row) const { return 1 + oracle.score_absmax[row] / 64; }
+
+  bool exact() const { return info_.replay_dtype == DType::f32; }
+
+  /// Statistics of one layer at a time are in memory.
+  void load_layer(int index) {
+    if (index == layer_index_) return;
+    layer_index_ = index;
+    stored_.clear();
+    for (const auto& id : view_.available_statistics(record_)) {
+      const auto* info = capture::find_statistic(id);
+      if (info != nullptr && info->kind != capture::StatisticKind::head && id != "received_mean" && id != "group_mass")
+        stored_.emplace(id, view_.statistic(record_, id, index));
+    }
+  }
+
+  void check_rows(const capture::HeadOracle& oracle, int head) {
+    for (const RowLimit& limit : kRowLimits) {
+      const auto found = stored_.find(limit.id);
+      if (found == stored_.end()) continue;
+      Check& check = checks_[limit.id];
+      check.name = std::string("row ") + limit.id;
+      for (std::int64_t i = selection_.row_begin; i < selection_.row_end; ++i) {
+        const auto k = static_cast<std::size_t>(i - selection_.row_begin);
+        const double expected = (oracle.*limit.values)[k];
+        const double got = found->second[static_cast<std::size_t>(head * info_.num_rows + i)];
+        if (std::isinf(expected) && expected == got) continue;
+        const double allowed =
+            (exact() ? 1.0 : 2.0) * growth(oracle, k) * std::max(limit.absolute, limit.relative * expected);
+        check.add(std::abs(got - expected), allowed,
+                  [&] { return fmt::format("{} row {}: stored {:.9g}, recomputed {:.9g}", name_, i, got, expected); });
+      }
+    }
+  }
+
+  void check_column(const char* id, const std::vector<double>& values, int head) {
+    const auto found = stored_.find(id);
+    if (found == stored_.end()) return;
+    Check& check = checks_[id];
+    check.name = std::string("column ") + id;
+    for (std::int64_t j = 0; j < info_.num_rows; ++j) {
+      const double expected = values[static_cast<std::size_t>(j)];
+      const double got = found->second[static_cast<std::size_t>(head * info_.num_rows + j)];
+      const double allowed = std::max(2e-4 * expected, 1e-5 * static_cast<double>(info_.num_rows));
+      check.add(std::abs(got - expected), allowed,
+                [&] { return fmt::format("{} key {}: stored {:.9g}, recomputed {:.9g}", name_, j, got, expected); });
+    }
+  }
+
+  /// Rows of the replayed map sum to 1 - null_mass: at most 64 rows of a head.
+  void check_sums(const capture::HeadOracle& oracle, int index, int head) {
+    Check& check = checks_["~row sums"];  // '~': printed after the named statistics
+    check.name = "replayed row sums";
+    const std::int64_t step = std::max<std::int64_t>(1, (selection_.row_end - selection_.row_begin) / 64);
+    std::vector<float> row(static_cast<std::size_t>(info_.num_rows));
+    for (std::int64_t i = selection_.row_begin; i < selection_.row_end; i += step) {
+      const auto k = static_cast<std::size_t>(i - selection_.row_begin);
+      capture::replay_tile(view_, {record_, index, head}, {i, i + 1, 0, info_.num_rows}, pool_, row);
+      double sum = 0;
+      for (const float a : row) sum += static_cast<double>(a);
+      const double expected = std::isinf(oracle.lse[k]) ? 0.0 : 1.0 - oracle.null_mass[k];
+      check.add(std::abs(sum - expected), (exact() ? 1e-4 : 1e-3) * growth(oracle, k),
+                [&] { return fmt::format("{} row {}: sum {:.9g}, expected {:.9g}", name_, i, sum, expected); });
+    }
+  }
+
+  const capture::CaptureView& view_;
+  std::int64_t record_;
+  capture::RecordInfo info_;
+  const Selection& selection_;
+  ThreadPool& pool_;
+  int layer_index_ = -1;
+  std::string name_;  ///< of the current head
+  std::map<std::string, Buffer<float>> stored_;
+  std::map<std::string, Check> checks_;
+};
+
+/// Stored statistics against float64, and the sums of replayed rows.
 std::vector<Check> check_statistics(Invocation& invocation, const capture::CaptureView& view,
-                                    const VerifyOptions& options, const capture::RecordInfo& record,
-                                    const Selection& selection, ThreadPool& pool, ProgressBar& progress) {
-  const auto& header = view.header();
-  const bool exact = record.replay_dtype == DType::f32;
-  const bool all_rows = selection.row_begin == 0 && selection.row_end == record.num_rows;
-  std::map<std::string, Check> checks;
-  std::map<int, std::map<std::string, Buffer<float>>> stored;  // per layer
+                                    const VerifyOptions& options, const Selection& selection, ThreadPool& pool,
+                                    ProgressBar& progress) {
+  StatisticsCheck check(view, options.capture.record, selection, pool);
   std::int64_t done = 0;
   for (const auto& [index, head] : selection.heads) {
     if (invocation.stop.stop_requested()) throw Error(Errc::cancelled, "verification stopped");
     progress.update("verify", done++, std::ssize(selection.heads));
-    const int layer = header.plan.layers[static_cast<std::size_t>(index)];
-    auto& of_layer = stored[index];
-    if (of_layer.empty()) {
-      stored.erase(stored.begin(), stored.find(index));
-      for (const auto& id : view.available_statistics(options.capture.record)) {
-        const auto* info = capture::find_statistic(id);
-        if (info != nullptr && info->kind != capture::StatisticKind::head && id != "received_mean" &&
-            id != "group_mass")
-          of_layer.emplace(id, view.statistic(options.capture.record, id, index));
-      }
-    }
-    const auto oracle = capture::recompute_head(view, {options.capture.record, index, head}, selection.row_begin,
-                                                selection.row_end, pool, invocation.stop);
-    const std::map<std::string, const std::vector<double>*> rows = {
-        {"lse", &oracle.lse},   {"entropy", &oracle.entropy}, {"pmax", &oracle.pmax},          {"first", &oracle.first},
-        {"sink", &oracle.sink}, {"local", &oracle.local},     {"dist1", &oracle.dist1},        {"dist2", &oracle.dist2},
-        {"off0", &oracle.off0}, {"off1", &oracle.off1},       {"null_mass", &oracle.null_mass}};
-    for (const auto& [id, values] : rows) {
-      const auto found = of_layer.find(id);
-      if (found == of_layer.end()) continue;
-      Check& check = checks[id];
-      check.name = "row " + id;
-      for (std::int64_t i = selection.row_begin; i < selection.row_end; ++i) {
-        const auto k = static_cast<std::size_t>(i - selection.row_begin);
-        const double expected = (*values)[k];
-        const double got = found->second[static_cast<std::size_t>(head * record.num_rows + i)];
-        if (std::isinf(expected) && expected == got) continue;
-        const double growth = 1 + oracle.score_absmax[k] / 64;
-        double allowed = (exact ? 1.0 : 2.0) * growth;
-        if (id == "lse")
-          allowed *= 5e-5;
-        else if (id == "entropy")
-          allowed *= 1e-4;
-        else if (id == "pmax")
-          allowed *= 1e-4 * std::max(expected, 1e-3);
-        else if (id == "dist1" || id == "dist2")
-          allowed *= 1e-4 * std::max(1.0, expected);
-        else
-          allowed *= 2e-5;
-        check.add(std::abs(got - expected), allowed, [&] {
-          return fmt::format("{} row {}: stored {:.9g}, recomputed {:.9g}", head_name(layer, head), i, got, expected);
-        });
-      }
-    }
-    if (all_rows)
-      for (const char* id : {"received", "received_tail"}) {
-        const auto found = of_layer.find(id);
-        if (found == of_layer.end()) continue;
-        const auto& values = std::string_view(id) == "received" ? oracle.received : oracle.received_tail;
-        Check& check = checks[id];
-        check.name = std::string("column ") + id;
-        for (std::int64_t j = 0; j < record.num_rows; ++j) {
-          const double expected = values[static_cast<std::size_t>(j)],
-                       got = found->second[static_cast<std::size_t>(head * record.num_rows + j)];
-          check.add(std::abs(got - expected), std::max(2e-4 * expected, 1e-5 * static_cast<double>(record.num_rows)),
-                    [&] {
-                      return fmt::format("{} key {}: stored {:.9g}, recomputed {:.9g}", head_name(layer, head), j, got,
-                                         expected);
-                    });
-        }
-      }
-    // Rows of the replayed map sum to 1 - null_mass: at most 64 rows of a head.
-    Check& sums = checks["~row sums"];
-    sums.name = "replayed row sums";
-    const std::int64_t step = std::max<std::int64_t>(1, (selection.row_end - selection.row_begin) / 64);
-    std::vector<float> row(static_cast<std::size_t>(record.num_rows));
-    for (std::int64_t i = selection.row_begin; i < selection.row_end; i += step) {
-      const auto k = static_cast<std::size_t>(i - selection.row_begin);
-      capture::replay_tile(view, {options.capture.record, index, head}, {i, i + 1, 0, record.num_rows}, pool, row);
-      double sum = 0;
-      for (const float a : row) sum += a;
-      const double expected = std::isinf(oracle.lse[k]) ? 0.0 : 1.0 - oracle.null_mass[k];
-      sums.add(std::abs(sum - expected),
-               exact ? 1e-4 * (1 + oracle.score_absmax[k] / 64) : 1e-3 * (1 + oracle.score_absmax[k] / 64), [&] {
-                 return fmt::format("{} row {}: sum {:.9g}, expected {:.9g}", head_name(layer, head), i, sum, expected);
-               });
-    }
+    check.add_head(index, head, invocation.stop);
   }
-  std::vector<Check> list;
-  for (auto& [id, check] : checks) list.push_back(check);
-  return list;
+  return check.results();
 }
 
 /// Maps replayed from the file against a forward pass with float64 attention.
@@ -229,30 +272,8 @@ Json to_json(const Check& check) {
           {"limit", check.limit},  {"where", check.where}};
 }
 
-void verify(Invocation& invocation, const VerifyOptions& options) {
-  const auto view = open_capture_input(options.capture);
-  const auto record = view->record(options.capture.record);
-  if (options.probe) return;
-  const auto manifest = capture::verify_manifest(options.capture.path);
-  std::vector<Check> checks;
-  Check stored{.name = "stored bytes", .worst = 0, .limit = 0, .where = "", .count = manifest.num_datasets};
-  for (const auto& name : manifest.mismatches) stored.add(INFINITY, 1, [&] { return "checksum differs: " + name; });
-  checks.push_back(stored);
-  if (record.has_replay) {
-    ThreadPool pool(options.model.threads > 0 ? options.model.threads : ThreadPool::available_threads());
-    ProgressBar progress(invocation);
-    const Selection selection = select(*view, options, record);
-    const auto statistics = check_statistics(invocation, *view, options, record, selection, pool, progress);
-    checks.insert(checks.end(), statistics.begin(), statistics.end());
-    if (!options.model.model.empty())
-      checks.push_back(check_against_model(invocation, *view, options, record, selection, progress));
-  } else {
-    if (!options.model.model.empty())
-      throw Error(
-          Errc::invalid_argument, "holds no q, k to replay (level summary)",
-          {.file = options.capture.path, .field = "--model", .offset = {}, .hint = "capture with --level replay"});
-    invocation.warn("level summary: only structure and checksums are verified");
-  }
+/// @throws check_failed when a check did not pass, after printing all of them
+void report_checks(Invocation& invocation, const VerifyOptions& options, const std::vector<Check>& checks) {
   const bool passed = std::all_of(checks.begin(), checks.end(), [](const Check& c) { return c.passed(); });
   if (invocation.json) {
     Json list = Json::array();
@@ -269,6 +290,40 @@ void verify(Invocation& invocation, const VerifyOptions& options) {
   if (!passed)
     throw Error(Errc::check_failed, "verification failed",
                 {.file = options.capture.path, .field = {}, .offset = {}, .hint = {}});
+}
+
+void probe(Invocation& invocation, const VerifyOptions& options) {
+  capture::probe_capture(options.capture.path);
+  if (invocation.json)
+    print_json(invocation, {options.capture.path}, {{"passed", true}, {"checks", Json::array()}});
+  else
+    print_text(fmt::format("{}: can be opened and read\n", options.capture.path));
+}
+
+void verify(Invocation& invocation, const VerifyOptions& options) {
+  if (options.probe) return probe(invocation, options);
+  const auto view = open_capture_input(options.capture);
+  const auto record = view->record(options.capture.record);
+  if (!record.has_replay && !options.model.model.empty())
+    throw Error(
+        Errc::invalid_argument, "holds no q, k to replay (level summary)",
+        {.file = options.capture.path, .field = "--model", .offset = {}, .hint = "capture with --level replay"});
+  const auto manifest = capture::verify_manifest(options.capture.path);
+  Check stored{.name = "stored bytes", .worst = 0, .limit = 0, .where = "", .count = manifest.num_datasets};
+  for (const auto& name : manifest.mismatches) stored.add(INFINITY, 1, [&] { return "checksum differs: " + name; });
+  std::vector<Check> checks = {stored};
+  if (record.has_replay) {
+    ThreadPool pool(options.model.threads > 0 ? options.model.threads : ThreadPool::available_threads());
+    ProgressBar progress(invocation);
+    const Selection selection = select(*view, options, record);
+    const auto statistics = check_statistics(invocation, *view, options, selection, pool, progress);
+    checks.insert(checks.end(), statistics.begin(), statistics.end());
+    if (!options.model.model.empty())
+      checks.push_back(check_against_model(invocation, *view, options, record, selection, progress));
+  } else {
+    invocation.warn("level summary: only structure and checksums are verified");
+  }
+  report_checks(invocation, options, checks);
 }
 
 }  // namespace

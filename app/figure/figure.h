@@ -68,6 +68,7 @@ struct LineFigure {
 };
 
 struct WriteOptions {
+  double width = 0.0;  ///< logical pixels, 100..16000, the height follows; 0 = the size that suits the figure
   double scale = 1.0;  ///< PNG: device pixels per logical pixel, 0.5..8
   bool dark = false;   ///< dark theme
   bool overwrite = false;

@@ -148,11 +148,15 @@ void write_any(const std::filesystem::path& path, const Figure& figure, const Wr
                                                     path.string()));
   if (!(options.scale >= 0.5 && options.scale <= 8.0))
     throw Error(Errc::invalid_argument, fmt::format("picture scale {} is outside 0.5..8", options.scale));
+  if (options.width != 0.0 && !(options.width >= 100.0 && options.width <= 16000.0))
+    throw Error(Errc::invalid_argument, fmt::format("picture width {} is outside 100..16000", options.width));
   check_figure(figure);
   OutputFile file(path, options.overwrite);
   ensure_application();
   const Theme& theme = options.dark ? dark_theme() : light_theme();
-  const Page page{preferred_size(figure), text_of(figure.text.title), text_of(options.provenance),
+  QSizeF size = preferred_size(figure);
+  if (options.width > 0.0) size = QSizeF(options.width, std::ceil(size.height() * options.width / size.width()));
+  const Page page{size, text_of(figure.text.title), text_of(options.provenance),
                   [&](QPainter& painter, const QRectF& area) { paint(painter, area, figure, theme); }};
   const QByteArray bytes = suffix == ".png"   ? as_png(page, options.scale)
                            : suffix == ".svg" ? as_svg(page)

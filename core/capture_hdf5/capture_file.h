@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "core/capture/capture_sink.h"
 #include "core/capture/capture_view.h"
@@ -61,5 +62,8 @@ SizeEstimate estimate_capture_bytes(const CaptureHeader& header, std::int64_t nu
 
 /// Throws Error{io} when the folder of `path` lacks bytes x 1.1 + 64 MB; the sentence has both numbers.
 void check_free_space(const std::filesystem::path& path, std::int64_t bytes);
+
+/// Version of the HDF5 library in this process: "1.14.5".
+std::string hdf5_library_version();
 
 }  // namespace headlight::capture

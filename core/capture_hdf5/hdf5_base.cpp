@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "core/capture_hdf5/capture_file.h"
+
 namespace headlight::capture::hdf5 {
 namespace {
 
@@ -73,3 +75,14 @@ Handle make_access_list() {
 }
 
 }  // namespace headlight::capture::hdf5
+
+namespace headlight::capture {
+
+std::string hdf5_library_version() {
+  const hdf5::Gate gate;
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
+}  // namespace headlight::capture

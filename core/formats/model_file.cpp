@@ -167,7 +167,7 @@ std::string find_chat_template(const fs::path& folder) {
     return read_text_file(folder / "chat_template.jinja", kMaxTemplateBytes);
   const auto path = folder / "tokenizer_config.json";
   if (!fs::exists(path)) return {};
-  const Json config = load_json(path.string(), {.max_bytes = 64u << 20});
+  const Json config = load_json(path.string(), {.max_bytes = 64u << 20, .max_depth = 64, .wide_integers = true});
   const Json* jinja = config.is_object() ? json_find(config, "chat_template") : nullptr;
   if (!jinja) return {};
   if (jinja->is_string()) return jinja->get<std::string>();

@@ -13,19 +13,19 @@
 namespace headlight::formats {
 
 struct OpenModelOptions {
-  bool use_mmap = true;               ///< false: weights are read into memory
-  bool allow_nonfinite = false;       ///< accept NaN/Inf in norm weights
-  bool load_weights = true;           ///< false: header, config and tokenizer only (`info`, `tokenize`)
-  std::int64_t sliding_window = -1;   ///< >= 0 overrides the file (Mistral's window is lost in GGUF)
-  std::string pre_tokenizer;          ///< override of the pre-tokenizer's name
+  bool use_mmap = true;              ///< false: weights are read into memory
+  bool allow_nonfinite = false;      ///< accept NaN/Inf in norm weights
+  bool load_weights = true;          ///< false: header, config and tokenizer only (`info`, `tokenize`)
+  std::int64_t sliding_window = -1;  ///< >= 0 overrides the file (Mistral's window is lost in GGUF)
+  std::string pre_tokenizer;         ///< override of the pre-tokenizer's name
 };
 
 /// A model as found on disk, in neutral form.
 struct ModelFile {
   ModelSpec spec;
   Weights weights;
-  std::unique_ptr<Tokenizer> tokenizer;   ///< null when the folder has none
-  std::string chat_template;              ///< Jinja source; empty = none
+  std::unique_ptr<Tokenizer> tokenizer;      ///< null when the folder has none
+  std::string chat_template;                 ///< Jinja source; empty = none
   std::vector<std::filesystem::path> files;  ///< weight files in order
   std::vector<FileStamp> stamps;             ///< of `files`, when they were opened
 };

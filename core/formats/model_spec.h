@@ -28,12 +28,12 @@ struct RopeScaling {
   Kind kind = Kind::none;
   double factor = 1.0;
   double original_context = 0.0;
-  double low_freq_factor = 1.0, high_freq_factor = 4.0;                          // llama3
-  double beta_fast = 32.0, beta_slow = 1.0;                                      // yarn
-  double mscale = 0.0, mscale_all_dim = 0.0;                                     // yarn; 0 = not given
-  bool truncate = true;                                                          // yarn
-  double attention_factor = 0.0;                                                 // yarn, longrope; 0 = by formula
-  std::vector<float> short_factor, long_factor;                                  // longrope; `factors` uses the first
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;  // llama3
+  double beta_fast = 32.0, beta_slow = 1.0;              // yarn
+  double mscale = 0.0, mscale_all_dim = 0.0;             // yarn; 0 = not given
+  bool truncate = true;                                  // yarn
+  double attention_factor = 0.0;                         // yarn, longrope; 0 = by formula
+  std::vector<float> short_factor, long_factor;          // longrope; `factors` uses the first
 };
 
 struct RopeSpec {
@@ -48,7 +48,8 @@ struct MoeSpec {
 
 /// Everything the engine needs to know about a model, the same whichever file it came from.
 struct ModelSpec {
-  std::string architecture;  ///< "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "gpt2", "olmo2", "gpt-oss"
+  std::string architecture;  ///< "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "gpt2",
+                             ///< "olmo2", "gpt-oss"
   std::string name;          ///< general.name or the folder's name
   std::string file_format;   ///< "gguf" or "safetensors"
   std::string quantization;  ///< most frequent type of the matrices, e.g. "Q4_1", "BF16"
@@ -59,7 +60,7 @@ struct ModelSpec {
   int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;
-  int rotary_dim = 0;      ///< leading dimensions of a head that rotate; 0 = no RoPE (gpt2)
+  int rotary_dim = 0;  ///< leading dimensions of a head that rotate; 0 = no RoPE (gpt2)
   std::int64_t vocab_size = 0;
   std::int64_t context_length = 0;
   std::int64_t num_parameters = 0;
@@ -71,21 +72,25 @@ struct ModelSpec {
   bool clamped_swiglu = false;  ///< gpt-oss: g = min(g, 7), u = clamp(u, -7, 7), (u + 1) g sigma(1.702 g)
   BlockKind block = BlockKind::pre_norm;
 
-  RopeSpec rope;                ///< full-attention layers
-  RopeSpec rope_sliding;        ///< sliding layers (equal to `rope` except for gemma3)
+  RopeSpec rope;                   ///< full-attention layers
+  RopeSpec rope_sliding;           ///< sliding layers (equal to `rope` except for gemma3)
   bool learned_positions = false;  ///< gpt2: context_length is a hard limit
 
   std::int64_t sliding_window = 0;       ///< W: key j is visible iff i - W < j <= i; 0 = none
   std::vector<std::uint8_t> is_sliding;  ///< [num_layers] 1 = sliding layer
   bool causal = true;
-  double attention_scale = 0.0;      ///< multiplies q.k
+  double attention_scale = 0.0;         ///< multiplies q.k
   bool scale_by_inverse_layer = false;  ///< gpt2 option: scale / (layer + 1)
-  double attention_soft_cap = 0.0;   ///< 0 = off
-  double logit_soft_cap = 0.0;       ///< 0 = off
-  double embedding_scale = 1.0;      ///< gemma: sqrt(hidden_size)
+  double attention_soft_cap = 0.0;      ///< 0 = off
+  double logit_soft_cap = 0.0;          ///< 0 = off
+  double embedding_scale = 1.0;         ///< gemma: sqrt(hidden_size)
   bool tied_embeddings = false;
-  enum class QkNorm { none, per_head, whole } qk_norm = QkNorm::none;  ///< whole = over H*D before the head split (olmo2)
-  bool learned_sinks = false;        ///< one extra logit per head in the softmax denominator (gpt-oss)
+  enum class QkNorm {
+    none,
+    per_head,
+    whole
+  } qk_norm = QkNorm::none;    ///< whole = over H*D before the head split (olmo2)
+  bool learned_sinks = false;  ///< one extra logit per head in the softmax denominator (gpt-oss)
   MoeSpec moe;
 
   std::string config_json;  ///< config.json as read, or the GGUF metadata without arrays, for provenance

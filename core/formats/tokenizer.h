@@ -14,16 +14,24 @@ namespace headlight::formats {
 class GgufFile;
 
 enum class TokenKind : std::uint8_t {
-  text = 0, bos = 1, eos = 2, special = 3, image = 4, audio = 5, generated = 6, padding = 7
+  text = 0,
+  bos = 1,
+  eos = 2,
+  special = 3,
+  image = 4,
+  audio = 5,
+  generated = 6,
+  padding = 7
 };
 
-/// One token with its place in the text that was given. Spans are half-open; -1 = no source (inserted by the tokenizer).
+/// One token with its place in the text that was given. Spans are half-open; -1 = no source (inserted by the
+/// tokenizer).
 struct Token {
   std::int32_t id = 0;
   std::int64_t byte_begin = -1, byte_end = -1;  ///< bytes of the original UTF-8
   std::int64_t char_begin = -1, char_end = -1;  ///< code points; a token inside a character spans the whole character
   TokenKind kind = TokenKind::text;
-  bool is_byte_piece = false;                   ///< a part of a character (byte fallback or split byte-level symbol)
+  bool is_byte_piece = false;  ///< a part of a character (byte fallback or split byte-level symbol)
   bool is_unknown = false;
 };
 
@@ -63,7 +71,7 @@ class Tokenizer {
   virtual std::optional<std::int32_t> bos_id() const = 0;
   virtual std::vector<std::int32_t> eos_ids() const = 0;  ///< every id that ends generation
   virtual bool adds_bos() const = 0;
-  virtual std::string description() const = 0;            ///< "byte-level BPE (smollm), 49152 tokens"
+  virtual std::string description() const = 0;  ///< "byte-level BPE (smollm), 49152 tokens"
 };
 
 /// Printable form of piece(): control characters and spaces as symbols, ill-formed bytes as <0xHH>.

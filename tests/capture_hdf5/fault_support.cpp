@@ -55,6 +55,10 @@ Child::~Child() {
   }
 }
 
+void Child::send(int signal) {
+  ::kill(pid_, signal);
+}
+
 void Child::kill_after(std::chrono::microseconds time) {
   std::this_thread::sleep_for(time);
   ::kill(pid_, SIGKILL);

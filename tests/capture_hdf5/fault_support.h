@@ -32,6 +32,7 @@ class Child {
   Child& operator=(const Child&) = delete;
   ~Child();
 
+  void send(int signal);
   void kill_after(std::chrono::microseconds time);
   /// Waits; exit code, or 1000 + signal.
   int wait();

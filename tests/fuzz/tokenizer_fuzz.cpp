@@ -27,11 +27,13 @@ const std::vector<std::unique_ptr<Tokenizer>>& fixed_tokenizers() {
   static const auto made = [] {
     const std::string special = R"("added_tokens":[{"id":9,"content":"<s>","special":true}],)";
     std::vector<std::unique_ptr<Tokenizer>> all;
-    all.push_back(load("{" + special + R"("normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
+    all.push_back(load("{" + special +
+                       R"("normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},
       "model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"c":3,"aa":4},"merges":["a b","a a"]}})"));
     all.push_back(load("{" + special + R"("normalizer":{"type":"Replace","pattern":{"String":" "},"content":"_"},
       "model":{"type":"BPE","byte_fallback":true,"vocab":{"a":0,"_":1,"_a":2,"<0x00>":3,"<0xFF>":4},"merges":["_ a"]}})"));
-    all.push_back(load("{" + special + R"("normalizer":{"type":"BertNormalizer"},"pre_tokenizer":{"type":"BertPreTokenizer"},
+    all.push_back(
+        load("{" + special + R"("normalizer":{"type":"BertNormalizer"},"pre_tokenizer":{"type":"BertPreTokenizer"},
       "model":{"type":"WordPiece","vocab":{"[UNK]":0,"a":1,"##a":2,".":3}}})"));
     return all;
   }();
