@@ -87,10 +87,18 @@ void set_element(hid_t file, const char* path, std::vector<hsize_t> at, double v
 }
 
 void set_number(hid_t file, const char* object, const char* name, std::int64_t value) {
-  const hid_t attribute = H5Aopen_by_name(file, object, name, H5P_DEFAULT, H5P_DEFAULT);
-  must(attribute, "open an attribute");
-  must(H5Awrite(attribute, H5T_NATIVE_INT64, &value), "write an attribute");
-  H5Aclose(attribute);
+  const hid_t old = H5Aopen_by_name(file, object, name, H5P_DEFAULT, H5P_DEFAULT);
+  must(old, "open an attribute");
+  const hid_t type = H5Aget_type(old), space = H5Aget_space(old);
+  H5Aclose(old);
+  // HDF5 1.10 opens attributes of these files but cannot overwrite them: a new one takes the place.
+  must(H5Adelete_by_name(file, object, name, H5P_DEFAULT), "remove an attribute");
+  const hid_t fresh = H5Acreate_by_name(file, object, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+  must(fresh, "create an attribute");
+  must(H5Awrite(fresh, H5T_NATIVE_INT64, &value), "write an attribute");
+  H5Aclose(fresh);
+  H5Sclose(space);
+  H5Tclose(type);
 }
 
 void read_everything(const std::filesystem::path& path) {
