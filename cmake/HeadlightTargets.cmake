@@ -25,6 +25,8 @@ target_compile_options(headlight_flags INTERFACE
   $<$<BOOL:${HEADLIGHT_WERROR}>:-Werror>)
 target_compile_definitions(headlight_flags INTERFACE
   $<$<NOT:$<CONFIG:Debug>>:_GLIBCXX_ASSERTIONS>)
+# Lines in backtraces, no variables: a third of the build's time.
+target_compile_options(headlight_flags INTERFACE $<$<CONFIG:RelWithDebInfo>:-g1>)
 if(HEADLIGHT_MOLD AND NOT HEADLIGHT_SANITIZE)
   target_link_options(headlight_flags INTERFACE -fuse-ld=mold)
 elseif(HEADLIGHT_LLD AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
@@ -32,7 +34,7 @@ elseif(HEADLIGHT_LLD AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
 endif()
 if(HEADLIGHT_SANITIZE)
   target_compile_options(headlight_flags INTERFACE -fsanitize=${HEADLIGHT_SANITIZE} -fno-sanitize-recover=all
-                                                   -fno-omit-frame-pointer -g1)
+                                                   -fno-omit-frame-pointer)
   target_link_options(headlight_flags INTERFACE -fsanitize=${HEADLIGHT_SANITIZE})
 endif()
 

@@ -332,7 +332,7 @@ engine::EngineOptions engine_options(const ModelOptions& options) {
   return engine;
 }
 
-formats::ModelFile open_model_file(Invocation& invocation, const ModelOptions& options, bool load_weights) {
+formats::ModelFile open_model_file(const ModelOptions& options, bool load_weights) {
   if (!options.interventions.empty())
     throw Error(Errc::unsupported, "interventions are not in this version",
                 {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
@@ -350,14 +350,12 @@ formats::ModelFile open_model_file(Invocation& invocation, const ModelOptions& o
   open.load_weights = load_weights;
   open.sliding_window = options.sliding_window;
   open.pre_tokenizer = options.pre_tokenizer;
-  auto model = formats::open_model(formats::resolve_model(options.model), open);
-  if (options.device == "auto" && load_weights && !invocation.quiet)
-    log_info("device: cpu (this build has no CUDA support)");
-  return model;
+  if (options.device == "auto" && load_weights) log_debug("device: cpu, this build has no CUDA support");
+  return formats::open_model(formats::resolve_model(options.model), open);
 }
 
-std::unique_ptr<engine::Engine> load_engine(Invocation& invocation, const ModelOptions& options) {
-  return std::make_unique<engine::Engine>(open_model_file(invocation, options), engine_options(options));
+std::unique_ptr<engine::Engine> load_engine(const ModelOptions& options) {
+  return std::make_unique<engine::Engine>(open_model_file(options), engine_options(options));
 }
 
 std::vector<capture::RecordHeader> read_prompts(Invocation& invocation, const formats::ModelFile& model,

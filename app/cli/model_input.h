@@ -32,8 +32,8 @@ struct PromptOptions {
 void add_prompt_options(CLI::App& app, PromptOptions& options, bool with_corpus);
 
 /// Opens the file for its header, config and tokenizer. @error as formats::open_model(); unsupported devices and dtypes
-formats::ModelFile open_model_file(Invocation& invocation, const ModelOptions& options, bool load_weights = true);
-std::unique_ptr<engine::Engine> load_engine(Invocation& invocation, const ModelOptions& options);
+formats::ModelFile open_model_file(const ModelOptions& options, bool load_weights = true);
+std::unique_ptr<engine::Engine> load_engine(const ModelOptions& options);
 engine::EngineOptions engine_options(const ModelOptions& options);
 
 /// The prompt or prompts, tokenised with spans; every record has at least one token.

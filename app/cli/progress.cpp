@@ -8,6 +8,8 @@
 namespace headlight::cli {
 namespace {
 
+constexpr std::chrono::seconds kSilence{2};  // a log has no use for lines about what is done at once
+
 std::string human_rate(double tokens_per_second) {
   return tokens_per_second >= 1000 ? fmt::format("{:.1f}k tok/s", tokens_per_second / 1000)
                                    : fmt::format("{:.0f} tok/s", tokens_per_second);
@@ -44,24 +46,28 @@ void ProgressBar::clear() {
 
 std::string ProgressBar::rate_and_eta(double share, std::int64_t tokens_done) const {
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
+  const auto tokens = static_cast<double>(tokens_done - first_tokens_);
   std::string text;
-  if (tokens_done > 0 && elapsed > 0.2) text += "  " + human_rate(static_cast<double>(tokens_done) / elapsed);
-  if (share > 0.02 && elapsed > 0.5) text += "  ETA " + clock_text(elapsed * (1 - share) / share);
+  if (tokens > 0 && elapsed > 0.2) text += "  " + human_rate(tokens / elapsed);
+  if (share - first_share_ > 0.02 && elapsed > 0.5)
+    text += "  ETA " + clock_text(elapsed * (1 - share) / (share - first_share_));
   return text;
 }
 
 void ProgressBar::update(std::string_view phase, std::int64_t done, std::int64_t total, std::int64_t tokens_done) {
   if (style_ == Style::none || total <= 0) return;
-  if (phase != phase_) {
+  const double share = static_cast<double>(done) / static_cast<double>(total);
+  const auto percent = static_cast<int>(share * 100);
+  const auto now = Clock::now();
+  if (phase != phase_) {  // rate and remaining time count from here
     phase_ = phase;
-    start_ = Clock::now();
+    start_ = now;
+    first_share_ = share;
+    first_tokens_ = tokens_done;
     last_tenth_ = -1;
     last_draw_ = {};
   }
-  const double share = static_cast<double>(done) / static_cast<double>(total);
-  const auto percent = static_cast<int>(share * 100);
   if (style_ == Style::bar) {
-    const auto now = Clock::now();
     if (done < total && now - last_draw_ < std::chrono::milliseconds(100)) return;
     last_draw_ = now;
     const auto filled = static_cast<std::size_t>(share * 20);
@@ -73,6 +79,7 @@ void ProgressBar::update(std::string_view phase, std::int64_t done, std::int64_t
     return;
   }
   if (percent / 10 == last_tenth_) return;
+  if (style_ == Style::lines && now - start_ < kSilence) return;
   last_tenth_ = percent / 10;
   if (style_ == Style::json)
     std::fputs(

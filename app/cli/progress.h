@@ -10,7 +10,7 @@
 namespace headlight::cli {
 
 /// Progress of one run on stderr: a bar on a terminal (at most 10 redraws a second, removed when done), a line per 10 %
-/// elsewhere, or one JSON object per line with --progress=json.
+/// of what takes longer than two seconds elsewhere, or one JSON object per line with --progress=json.
 ///
 ///     [########..........] 42%  prefill 13/30  1.2k tok/s  ETA 00:41
 class ProgressBar {
@@ -30,6 +30,8 @@ class ProgressBar {
 
   Style style_ = Style::none;
   Clock::time_point start_ = Clock::now(), last_draw_{};
+  double first_share_ = 0;
+  std::int64_t first_tokens_ = 0;
   std::string phase_;
   int last_tenth_ = -1;
   bool drawn_ = false;

@@ -119,7 +119,7 @@ void bench_end_to_end(Invocation& invocation, const BenchOptions& options) {
                  .offset = {},
                  .hint = "give a model, or a shape with random weights: " + shape_names()});
   engine::Engine engine(
-      is_shape(options.model.model) ? random_model(options.model.model) : open_model_file(invocation, options.model),
+      is_shape(options.model.model) ? random_model(options.model.model) : open_model_file(options.model),
       engine_options(options.model));
   Json rows = Json::array();
   ProgressBar progress(invocation);

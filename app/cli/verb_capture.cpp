@@ -99,7 +99,7 @@ void run(Invocation& invocation, const CaptureOptions& options) {
                 {.file = {}, .field = "--out", .offset = {}, .hint = "for example -o capture.h5"});
   if (!options.output.empty() && !options.estimate) check_output_path(options.output, options.force);
 
-  const auto engine = load_engine(invocation, options.model);
+  const auto engine = load_engine(options.model);
   auto records = read_prompts(invocation, engine->model(), options.prompt);
   const bool is_corpus = !options.prompt.corpus.empty();
   std::int64_t longest = 0, all_rows = 0;

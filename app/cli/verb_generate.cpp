@@ -19,7 +19,7 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
   if (options.compare)
     throw Error(Errc::unsupported, "comparing with an intervention is not in this version",
                 {.file = {}, .field = "--compare", .offset = {}, .hint = {}});
-  const auto engine = load_engine(invocation, options.model);
+  const auto engine = load_engine(options.model);
   const auto records = read_prompts(invocation, engine->model(), options.prompt);
   const formats::Tokenizer* tokenizer = engine->model().tokenizer.get();
   const auto ids = token_ids_of(records.front());

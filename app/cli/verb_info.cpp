@@ -162,7 +162,7 @@ void info(Invocation& invocation, const InfoOptions& options) {
   else {
     ModelOptions model;
     model.model = options.path;
-    json = model_info(open_model_file(invocation, model, false));
+    json = model_info(open_model_file(model, false));
   }
   if (invocation.json)
     print_json(invocation, {options.path}, json);

@@ -20,7 +20,7 @@ Json to_json(const capture::TokenInfo& token) {
 }
 
 void tokenize(Invocation& invocation, const ModelOptions& model_options, const PromptOptions& prompt_options) {
-  const auto model = open_model_file(invocation, model_options, false);
+  const auto model = open_model_file(model_options, false);
   const auto records = read_prompts(invocation, model, prompt_options);
   if (invocation.json) {
     Json list = Json::array();

@@ -224,7 +224,7 @@ std::vector<Check> check_statistics(Invocation& invocation, const capture::Captu
 /// Maps replayed from the file against a forward pass with float64 attention.
 Check check_against_model(Invocation& invocation, const capture::CaptureView& view, const VerifyOptions& options,
                           const capture::RecordInfo& record, const Selection& selection, ProgressBar& progress) {
-  const auto engine = load_engine(invocation, options.model);
+  const auto engine = load_engine(options.model);
   const auto& expected_sha = view.header().model.file_sha256;
   if (!expected_sha.empty() && formats::file_hashes(engine->model()) != expected_sha)
     throw Error(Errc::check_failed, "is not the model that the capture was made with (SHA-256 differs)",
