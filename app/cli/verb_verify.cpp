@@ -46,6 +46,9 @@ struct Check {
   }
 };
 
+/// A weight is exp(score - lse): rounding a score of this size moves it by as much.
+constexpr double kScoreRounding = 1.0 / (1 << 21);
+
 std::string head_name(int layer, int head) {
   return fmt::format("L{}H{}", layer, head);
 }
@@ -224,7 +227,10 @@ std::vector<Check> check_statistics(Invocation& invocation, const capture::Captu
 /// Maps replayed from the file against a forward pass with float64 attention.
 Check check_against_model(Invocation& invocation, const capture::CaptureView& view, const VerifyOptions& options,
                           const capture::RecordInfo& record, const Selection& selection, ProgressBar& progress) {
-  const auto engine = load_engine(options.model);
+  ModelOptions model = options.model;  // computed as the capture was
+  model.kv_dtype = view.header().provenance.kv_dtype;
+  model.act_quant = view.header().provenance.activation_quant;
+  const auto engine = load_engine(model);
   const auto& expected_sha = view.header().model.file_sha256;
   if (!expected_sha.empty() && formats::file_hashes(engine->model()) != expected_sha)
     throw Error(Errc::check_failed, "is not the model that the capture was made with (SHA-256 differs)",
@@ -242,27 +248,29 @@ Check check_against_model(Invocation& invocation, const capture::CaptureView& vi
   std::pair<int, int> tile_head{-1, -1};
   // Replay works on blocks of rows: reading K once per row would dominate.
   constexpr std::int64_t kRows = 256;
+  const auto compare_row = [&](const engine::ReferenceRow& row) {
+    const auto it = wanted.find({row.layer, row.head});
+    if (it == wanted.end() || row.query < selection.row_begin || row.query >= selection.row_end) return;
+    if (tile_head != it->first || row.query < tile_begin || row.query >= tile_end) {
+      tile_head = it->first;
+      tile_begin = row.query;
+      tile_end = std::min(row.query + kRows, selection.row_end);
+      tile.resize(static_cast<std::size_t>((tile_end - tile_begin) * record.num_rows));
+      capture::replay_tile(view, {options.capture.record, it->second, row.head},
+                           {tile_begin, tile_end, 0, record.num_rows}, engine->pool(), tile);
+    }
+    const double limit = options.tolerance + kScoreRounding * row.score_absmax;
+    const float* replayed_j = tile.data() + (row.query - tile_begin) * record.num_rows;
+    for (std::size_t j = 0; j < row.attn_j.size(); ++j)
+      check.add(std::abs(replayed_j[j] - row.attn_j[j]), limit, [&] {
+        return fmt::format("{} row {} key {}: replayed {:.9g}, float64 forward {:.9g}", head_name(row.layer, row.head),
+                           row.query, j, replayed_j[j], row.attn_j[j]);
+      });
+  };
   engine::reference_forward(
-      *engine, ids,
-      [&](int layer, int head, std::int64_t query, std::span<const double> attn_j) {
-        const auto it = wanted.find({layer, head});
-        if (it == wanted.end() || query < selection.row_begin || query >= selection.row_end) return;
-        if (tile_head != std::pair(layer, head) || query < tile_begin || query >= tile_end) {
-          tile_head = {layer, head};
-          tile_begin = query;
-          tile_end = std::min(query + kRows, selection.row_end);
-          tile.resize(static_cast<std::size_t>((tile_end - tile_begin) * record.num_rows));
-          capture::replay_tile(view, {options.capture.record, it->second, head},
-                               {tile_begin, tile_end, 0, record.num_rows}, engine->pool(), tile);
-        }
-        const float* row = tile.data() + (query - tile_begin) * record.num_rows;
-        for (std::size_t j = 0; j < attn_j.size(); ++j)
-          check.add(std::abs(row[j] - attn_j[j]), options.tolerance, [&] {
-            return fmt::format("{} row {} key {}: replayed {:.9g}, float64 forward {:.9g}", head_name(layer, head),
-                               query, j, row[j], attn_j[j]);
-          });
-      },
-      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop);
+      *engine, ids, {.last_layer = wanted.rbegin()->first.first, .operand_dtype = view.header().plan.replay_dtype},
+      compare_row, [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); },
+      invocation.stop);
   return check;
 }
 
@@ -344,8 +352,9 @@ Verb verify_verb() {
             app.add_option("--layers", options->layers, "Model layers to check")->type_name("LIST");
             app.add_option("--heads", options->heads, "Heads to check")->type_name("HEADS");
             app.add_option("--rows", options->rows, "Query rows to check, a:b")->type_name("a:b");
-            options->tolerance = 1e-4;
-            app.add_option("--tolerance", options->tolerance, "Largest difference of a map entry from the model's")
+            options->tolerance = 1e-5;
+            app.add_option("--tolerance", options->tolerance,
+                           "Largest difference of a map entry from the model's, plus max|s| 2^-21")
                 ->check(CLI::Range(1e-12, 1.0))
                 ->type_name("X")
                 ->capture_default_str();

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
+#include <numeric>
 
 #include "base/error.h"
 #include "core/engine/session_impl.h"
@@ -12,38 +14,47 @@ namespace {
 
 constexpr std::int64_t kRowsPerBlock = 64;
 
-using RowVisitor = std::function<void(int, int, std::int64_t, std::span<const double>)>;
-
 // Attention as its definition reads: one row of scores in double, one softmax, one weighted sum.
 class ReferenceObserver final : public LayerObserver {
  public:
-  explicit ReferenceObserver(const RowVisitor& visit) : visit_(visit) {}
+  ReferenceObserver(const ReferenceOptions& options, const ReferenceVisitor& visit, std::stop_source& end)
+      : options_(options), visit_(visit), end_(end) {}
+
+  DType operand_dtype() const override { return options_.operand_dtype; }
 
   void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& /*workspace*/,
                  const AttentionCall& call) override {
     const std::int64_t n = call.in.num_queries;
     Buffer<double> attn_ij(static_cast<std::size_t>(std::min(kRowsPerBlock, n) * n));
+    double absmax_i[kRowsPerBlock];
     for (int head = 0; head < call.in.num_heads; ++head) {
       for (std::int64_t first = 0; first < n; first += kRowsPerBlock) {
         const std::int64_t rows = std::min(kRowsPerBlock, n - first);
         pool.parallel_for(rows, [&](std::int64_t r, int) {
           const std::span<double> attn_j(attn_ij.data() + r * n, static_cast<std::size_t>(first + r + 1));
-          attend(call, head, first + r, attn_j);
+          absmax_i[r] = attend(call, head, first + r, attn_j);
         });
         for (std::int64_t r = 0; r < rows && visit_; ++r)
-          visit_(layer, head, first + r, {attn_ij.data() + r * n, static_cast<std::size_t>(first + r + 1)});
+          visit_(
+              {layer, head, first + r, {attn_ij.data() + r * n, static_cast<std::size_t>(first + r + 1)}, absmax_i[r]});
       }
     }
   }
 
+  void layer_done(int layer) override {
+    if (layer == options_.last_layer) end_.request_stop();
+  }
+
  private:
   // Row of A and the head's output, both from the keys of this call (it starts at position 0, in the operands' order).
-  static void attend(const AttentionCall& call, int head, std::int64_t query, std::span<double> attn_j) {
+  // Returns the largest |score|.
+  static double attend(const AttentionCall& call, int head, std::int64_t query, std::span<double> attn_j) {
     const kernels::AttentionInputs& in = call.in;
     const std::int64_t d = in.head_dim, g = std::int64_t{head} * in.num_kv_heads / in.num_heads;
     const kernels::KeyRange keys = in.mask.visible(query, query + 1);
     const float* q = in.q_ihd + query * in.q_stride + head * d;
     std::fill(attn_j.begin(), attn_j.end(), 0.0);
+    double absmax = 0.0;
     double top = in.null_logit_h != nullptr ? static_cast<double>(in.null_logit_h[head])
                                             : -std::numeric_limits<double>::infinity();
     for (std::int64_t j = keys.begin; j < keys.end; ++j) {
@@ -51,6 +62,7 @@ class ReferenceObserver final : public LayerObserver {
       score = static_cast<double>(in.scale) * dot(q, call.k_igd + j * call.kv_row_stride + g * d, d);
       if (in.soft_cap > 0) score = in.soft_cap * std::tanh(score / static_cast<double>(in.soft_cap));
       top = std::max(top, score);
+      absmax = std::max(absmax, std::abs(score));
     }
     double sum = in.null_logit_h != nullptr ? std::exp(static_cast<double>(in.null_logit_h[head]) - top) : 0.0;
     for (std::int64_t j = keys.begin; j < keys.end; ++j) {
@@ -67,26 +79,39 @@ class ReferenceObserver final : public LayerObserver {
     }
     float* target = call.out_ihd + query * call.out_stride + head * d;
     for (std::int64_t e = 0; e < d; ++e) target[e] = static_cast<float>(out[static_cast<std::size_t>(e)]);
+    return absmax;
   }
 
   static double dot(const float* a, const float* b, std::int64_t count) {
-    double sum = 0.0;
-    for (std::int64_t e = 0; e < count; ++e) sum += static_cast<double>(a[e]) * static_cast<double>(b[e]);
-    return sum;
+    constexpr std::int64_t kSums = 8;  // additions that need not wait for each other
+    double sums[kSums] = {};
+    std::int64_t e = 0;
+    for (; e + kSums <= count; e += kSums)
+      for (std::int64_t u = 0; u < kSums; ++u) sums[u] += static_cast<double>(a[e + u]) * static_cast<double>(b[e + u]);
+    for (; e < count; ++e) sums[0] += static_cast<double>(a[e]) * static_cast<double>(b[e]);
+    return std::accumulate(std::begin(sums), std::end(sums), 0.0);
   }
 
-  const RowVisitor& visit_;
+  const ReferenceOptions& options_;
+  const ReferenceVisitor& visit_;
+  std::stop_source& end_;
 };
 
 }  // namespace
 
-void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const RowVisitor& visit,
-                       const ProgressCallback& progress, std::stop_token stop) {
+void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const ReferenceOptions& options,
+                       const ReferenceVisitor& visit, const ProgressCallback& progress, std::stop_token stop) {
   if (!engine.spec().causal)
     throw Error(Errc::unsupported, "the reference forward pass hands out causal rows; this model attends both ways");
   Session::Impl run(engine.impl(), false);
-  ReferenceObserver observer(visit);
-  run.advance(ids, &observer, progress, stop, "prefill");
+  std::stop_source end;
+  const std::stop_callback forward_stop(stop, [&] { end.request_stop(); });
+  ReferenceObserver observer(options, visit, end);
+  try {
+    run.advance(ids, &observer, progress, end.get_token(), "prefill");
+  } catch (const Error& error) {
+    if (error.code() != Errc::cancelled || stop.stop_requested()) throw;
+  }
 }
 
 }  // namespace headlight::engine

@@ -214,17 +214,31 @@ TEST(Reference, MatchesTheGoldenMaps) {
     const std::size_t n = golden.ids.size();
     std::size_t rows = 0;
     double worst = 0.0;
-    reference_forward(engine, golden.ids, [&](int layer, int head, std::int64_t query, std::span<const double> attn_j) {
-      ASSERT_EQ(attn_j.size(), static_cast<std::size_t>(query) + 1);
-      const std::size_t map = static_cast<std::size_t>(layer * engine.spec().num_heads + head);
-      const float* expected = golden.attn.data() + (map * n + static_cast<std::size_t>(query)) * n;
-      for (std::size_t j = 0; j < attn_j.size(); ++j)
-        worst = std::max(worst, std::abs(attn_j[j] - static_cast<double>(expected[j])));
+    reference_forward(engine, golden.ids, {}, [&](const ReferenceRow& row) {
+      ASSERT_EQ(row.attn_j.size(), static_cast<std::size_t>(row.query) + 1);
+      const std::size_t map = static_cast<std::size_t>(row.layer * engine.spec().num_heads + row.head);
+      const float* expected = golden.attn.data() + (map * n + static_cast<std::size_t>(row.query)) * n;
+      for (std::size_t j = 0; j < row.attn_j.size(); ++j)
+        worst = std::max(worst, std::abs(row.attn_j[j] - static_cast<double>(expected[j])));
       ++rows;
     });
     EXPECT_EQ(rows, n * static_cast<std::size_t>(engine.spec().num_layers * engine.spec().num_heads));
     EXPECT_LT(worst, 5e-5) << name;
   }
+}
+
+TEST(Reference, EndsAfterTheLastLayerThatIsWanted) {
+  const Golden golden = load_golden("llama");
+  Engine engine(open_golden_model("llama"), {});
+  int last = -1;
+  reference_forward(engine, golden.ids, {.last_layer = 1}, [&](const ReferenceRow& row) { last = row.layer; });
+  EXPECT_EQ(last, 1);
+  std::stop_source stopped;
+  stopped.request_stop();
+  expect_error(Errc::cancelled, "", [&] {
+    reference_forward(
+        engine, golden.ids, {.last_layer = 1}, [](const ReferenceRow&) {}, {}, stopped.get_token());
+  });
 }
 
 TEST(Formats, GgufGivesTheValuesOfSafetensors) {
