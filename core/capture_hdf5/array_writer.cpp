@@ -33,19 +33,12 @@ void put_attribute(hid_t object, const std::string& name, hid_t type, const Hand
   if (H5Awrite(attribute, type, data) < 0) throw_library_error(Errc::io, "", "writing attribute " + name);
 }
 
-/// Longest prefix of whole characters within `limit` bytes.
-std::string clip_utf8(const std::string& text, std::size_t limit) {
-  if (text.size() <= limit) return text;
-  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0u) == 0x80u) --limit;
-  return text.substr(0, limit);
-}
-
 struct AttributePut {
   hid_t object;
   const std::string& name;
 
   void operator()(const std::string& value) const {
-    const std::string text = clip_utf8(value, kMaxAttributeText);
+    const std::string text = pack_texts({&value, 1}, std::min(value.size(), kMaxAttributeText));
     const Handle type = text_type(text.size());
     put_attribute(object, name, type, scalar_space(), text.c_str());
   }
@@ -61,12 +54,7 @@ struct AttributePut {
   void operator()(const std::vector<std::string>& values) const {
     std::size_t longest = 1;
     for (const std::string& value : values) longest = std::max(longest, std::min(value.size(), kMaxAttributeText));
-    std::string packed;
-    for (const std::string& value : values) {
-      packed += clip_utf8(value, longest);
-      packed.resize((packed.size() + longest - 1) / longest * longest);
-    }
-    packed.resize(values.size() * longest);
+    const std::string packed = pack_texts(values, longest);
     const Sizes dims{values.size()};
     const Handle type = text_type(longest);
     put_attribute(object, name, type, simple_space(dims, dims), packed.data());

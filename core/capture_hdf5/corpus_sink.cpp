@@ -73,6 +73,8 @@ void CorpusSink::begin(const CaptureHeader& header) {
   guarded([&] {
     if (!options_.stacked_corpus) {
       folder_ = records_folder_name(path_);
+      if (options_.overwrite)
+        std::filesystem::remove(path_);  // its records go now: nothing dead may be left looking whole
       prepare_records_folder(path_.parent_path() / folder_, options_.overwrite);
     }
     file_ = std::make_unique<PartFile>(path_, options_.overwrite, options_.compression_threads, options_.reproducible);

@@ -165,7 +165,8 @@ void CorpusTables::append_tokens(const CorpusRecord& record) {
     for (const TokenInfo& token : tokens) values.push_back(token.*member);
     array(name).append(values.data(), values.size());
   };
-  std::string pieces, names;
+  std::string pieces;
+  std::vector<std::string> names;
   std::vector<std::int64_t> offsets;
   for (const TokenInfo& token : tokens) {
     pieces += token.piece;
@@ -173,8 +174,7 @@ void CorpusTables::append_tokens(const CorpusRecord& record) {
   }
   std::vector<std::int32_t> begin, end;
   for (const Segment& segment : record.header.segments) {
-    names += segment.name.substr(0, kIdText);
-    names.resize((begin.size() + 1) * kIdText);
+    names.push_back(segment.name);
     begin.push_back(static_cast<std::int32_t>(segment.begin));
     end.push_back(static_cast<std::int32_t>(segment.end));
   }
@@ -205,7 +205,7 @@ void CorpusTables::append_tokens(const CorpusRecord& record) {
   array("piece_offset").append(offsets.data(), offsets.size());
   array("text_utf8").append(record.header.text.data(), record.header.text.size());
   array("generated_logprob").append(record.generated_logprob.data(), record.generated_logprob.size());
-  array("segment_name").append(names.data(), begin.size());
+  array("segment_name").append(pack_texts(names, kIdText).data(), begin.size());
   array("segment_begin").append(begin.data(), begin.size());
   array("segment_end").append(end.data(), end.size());
   add("text_offset", text_bytes_);
@@ -237,9 +237,7 @@ void CorpusTables::append(const CorpusRecord& record) {
   file_.grow_scale("/corpus/record_pointer", size(done_ + 2));
   append_tokens(record);
   append_values(record);
-  std::string id = record.header.record_id.substr(0, kIdText);
-  id.resize(kIdText);
-  array("record_id").append(id.data(), 1);
+  array("record_id").append(pack_texts({&record.header.record_id, 1}, kIdText).data(), 1);
   add("source_line", record.header.source_line);
   add("label", record.header.label);
   add("n_tokens", static_cast<std::int32_t>(record.header.tokens.size()));

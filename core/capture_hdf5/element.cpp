@@ -1,5 +1,6 @@
 #include "core/capture_hdf5/element.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -110,6 +111,16 @@ Handle text_type(std::size_t size) {
       H5Tset_strpad(type, H5T_STR_NULLPAD) < 0)
     throw_library_error(Errc::internal, "", "making a string type");
   return type;
+}
+
+std::string pack_texts(std::span<const std::string> texts, std::size_t width) {
+  std::string packed;
+  for (const std::string& text : texts) {
+    std::size_t kept = std::min(text.size(), width);
+    while (kept > 0 && kept < text.size() && (static_cast<unsigned char>(text[kept]) & 0xc0u) == 0x80u) --kept;
+    packed.append(text, 0, kept).append(width - kept, '\0');
+  }
+  return packed;
 }
 
 void convert_elements(Element element, const void* source, std::ptrdiff_t stride, std::size_t count, std::byte* out) {

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <string>
 
 #include "core/capture_hdf5/hdf5_base.h"
 
@@ -30,6 +32,8 @@ std::size_t source_bytes(Element element);
 hid_t library_type(Element element);
 /// Fixed-length UTF-8 string type.
 Handle text_type(std::size_t size);
+/// Texts as fields of `width` bytes, padded with NUL; longer ones are cut between characters.
+std::string pack_texts(std::span<const std::string> texts, std::size_t width);
 
 /// `count` elements from `source` (distance `stride` elements) to tightly packed stored form.
 void convert_elements(Element element, const void* source, std::ptrdiff_t stride, std::size_t count, std::byte* out);

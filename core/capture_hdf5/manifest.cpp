@@ -82,12 +82,7 @@ void write_manifest(PartFile& file) {
 }
 
 std::string ManifestColumns::packed_paths() const {
-  std::string packed;
-  for (std::size_t i = 0; i < paths.size(); ++i) {
-    packed += paths[i].substr(0, kPathText);
-    packed.resize((i + 1) * kPathText);
-  }
-  return packed;
+  return pack_texts(paths, kPathText);
 }
 
 ManifestColumns sum_stored_file(const StoredFile& file) {

@@ -80,6 +80,12 @@ std::vector<Source> sorted_sources(const std::vector<std::unique_ptr<FileCapture
 }
 
 void copy_record_files(const std::vector<Source>& sources, const std::filesystem::path& folder, bool overwrite) {
+  for (const Source& source : sources) {
+    std::error_code error;
+    if (std::filesystem::equivalent(folder, record_file(source).parent_path(), error))
+      throw Error(Errc::invalid_argument, fmt::format("holds the records of '{}'", source.capture->name()),
+                  {.file = folder.string(), .field = {}, .offset = {}, .hint = "choose another output"});
+  }
   prepare_records_folder(folder, overwrite);
   for (std::size_t i = 0; i < sources.size(); ++i) {
     std::error_code error;

@@ -162,13 +162,7 @@ void PartFile::create_texts(const std::string& path, const std::string& axis, co
   spec.dims = {texts.size()};
   spec.fill_is_missing = false;
   spec.long_name = long_name;
-  std::string packed;
-  for (const std::string& text : texts) {
-    packed += text.substr(0, longest);
-    packed.resize((packed.size() + longest - 1) / longest * longest);
-  }
-  packed.resize(texts.size() * longest);
-  create_array(std::move(spec)).write({0}, {texts.size()}, packed.data());
+  create_array(std::move(spec)).write({0}, {texts.size()}, pack_texts(texts, longest).data());
   check_disk();
 }
 
@@ -252,7 +246,7 @@ void PartFile::start_append() {
     H5Pset_chunk(list, 1, &chunk);
     const Handle dataset = own(H5Dcreate2(file_, "/journal", type, space, H5P_DEFAULT, list, H5P_DEFAULT), H5Dclose,
                                Errc::io, part_.string(), "creating the journal");
-    write_attribute(dataset, "long_name", "events of the run: 1 begin, 2 record begins, 3 record ends, 4 finish");
+    write_attribute(dataset, "long_name", "events of the run: 2 record begins, 3 record ends, 4 finish");
   }
   if (H5Fflush(file_, H5F_SCOPE_LOCAL) < 0) throw_library_error(Errc::io, part_.string(), "flushing the file");
   check_disk();

@@ -53,7 +53,7 @@ void add_statistics(std::vector<ArraySpec>& out, const RecordShape& s) {
     if (info.kind != StatisticKind::head && info.recorded && id != "group_mass") {
       const bool row = info.kind == StatisticKind::row;
       ArraySpec spec = row_array(s.group + (row ? "/row/" : "/col/") + id, row ? "layer,head,query" : "layer,head,key",
-                                 info.is_integer ? Element::i32 : Element::f32, s, s.layers, s.heads, filtered || !row);
+                                 info.is_integer ? Element::i32 : Element::f32, s, s.layers, s.heads, filtered);
       if (info.is_integer) spec.fill = std::numeric_limits<std::int32_t>::min();
       spec.units = info.unit;
       spec.long_name = info.long_name;

@@ -55,6 +55,9 @@ void RecordReader::read_sizes() {
     const LiveProgress progress = file_.progress();
     info_.num_rows = progress.num_rows();
     info_.num_generated = progress.tokens - record.num_prompt_tokens;
+    const bool is_open = progress.record == 0;
+    columns_pending_ = is_open && info_.num_rows > record.num_prompt_tokens;
+    blocks_pending_ = is_open && record.num_rows > record.num_prompt_tokens;
   }
   const auto limit = [&](const char* name, std::int64_t value, std::int64_t high) {
     if (value < 0 || value > high)
@@ -258,6 +261,8 @@ void RecordReader::check_topk() {
 }
 
 bool RecordReader::recorded(std::string_view name) const {
+  if ((columns_pending_ && name.starts_with("col/received")) || (blocks_pending_ && name.starts_with("map/block_")))
+    return false;
   return file_.is_recorded(path(name));
 }
 
@@ -367,6 +372,11 @@ void RecordReader::read_operand(char which, int layer, int series, std::int64_t 
 Buffer<float> RecordReader::blocks(int layer, int head, bool sums) const {
   check_head(layer, head);
   if (!info_.has_overview) throw_invalid("no overview is recorded");
+  float first = kNan;  // a layer that an interrupted run did not reach holds the fill value
+  file_.read_floats(file_.array(path("map/block_sum"), 4), {size(layer), size(head), 0, 0}, {1, 1, 1, 1}, &first);
+  if (std::isnan(first))
+    throw_invalid(
+        fmt::format("no overview of layer {} is recorded", header_.plan.layers[static_cast<std::size_t>(layer)]));
   const hsize_t count = size(info_.block_count);
   return file_.read_floats(path(sums ? "map/block_sum" : "map/block_max"), {size(layer), size(head), 0, 0},
                            {1, 1, count, count});

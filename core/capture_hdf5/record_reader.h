@@ -40,14 +40,14 @@ class RecordReader {
   void check_head(int layer, int head) const;
   std::string path(std::string_view name) const { return "/rec/0/" + std::string(name); }
   bool recorded(std::string_view name) const;
-  bool layer_recorded(std::string_view name, int layer) const;
   Buffer<float> stored_statistic(std::string_view id, int layer) const;
-  std::vector<std::string> recorded_statistics() const;
 
   const StoredFile& file_;
   const CaptureHeader& header_;
   RecordInfo info_;
   std::vector<std::uint8_t> recorded_lh_;
+  // While a record generates, what is stored of its columns and blocks does not count the generated rows.
+  bool columns_pending_ = false, blocks_pending_ = false;
 };
 
 }  // namespace headlight::capture::hdf5

@@ -33,6 +33,7 @@ RecordWriter::RecordWriter(PartFile& file, const CaptureHeader& header, const Re
       shape_(header, record),
       means_(header, record_),
       extent_(shape_.prompt_rows),
+      columns_written_(header.plan.layers.size()),
       layer_rows_(header.plan.layers.size(), 0) {
   HEADLIGHT_CHECK(record.layers.size() == header.plan.layers.size());
   file_.create_group("/rec");
@@ -295,7 +296,10 @@ void RecordWriter::write_columns(const LayerColumns& columns) {
     if (values != nullptr)
       array(name).write({layer, 0, 0}, {1, heads, keys}, values, {0, columns.col_stride, 1}, &file_.pool());
   means_.set_columns(columns);
-  if (header_.plan.overview && columns.block_sum != nullptr && columns.block_max != nullptr) {
+  // Generated rows still change the blocks, which are packed: they are written once, with the last columns.
+  const bool is_last = !shape_.generates || columns_written_[static_cast<std::size_t>(columns.index)];
+  columns_written_[static_cast<std::size_t>(columns.index)] = true;
+  if (is_last && header_.plan.overview && columns.block_sum != nullptr && columns.block_max != nullptr) {
     HEADLIGHT_CHECK(columns.block_count == shape_.blocks);
     const hsize_t blocks = size(shape_.blocks);
     array("map/block_sum").write({layer, 0, 0, 0}, {1, heads, blocks, blocks}, columns.block_sum, &file_.pool());
@@ -427,16 +431,15 @@ void RecordWriter::finish(std::int64_t rows_done, const std::vector<std::pair<st
       visible[static_cast<std::size_t>(l * extent_ + j)] = static_cast<std::int32_t>(geometry.visible_rows(j));
   }
   array("col/visible_count").write({0, 0}, {layers, size(extent_)}, visible.data());
-  std::string names;
+  std::vector<std::string> names;
   std::vector<double> seconds;
   for (const auto& [name, value] : timing) {
     if (seconds.size() == kMaxPhases) break;
-    names += name.substr(0, kPhaseText);
-    names.resize((seconds.size() + 1) * kPhaseText);
+    names.push_back(name);
     seconds.push_back(file_.is_reproducible() ? std::numeric_limits<double>::quiet_NaN() : value);
   }
   file_.grow_scale(shape_.group + "/timing/phase_number", seconds.size());
-  array("timing/phase").append(names.data(), seconds.size());
+  array("timing/phase").append(pack_texts(names, kPhaseText).data(), seconds.size());
   array("timing/seconds").append(seconds.data(), seconds.size());
   file_.add_journal(3, 0, rows_done_);
   file_.check_disk();

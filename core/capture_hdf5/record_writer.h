@@ -51,6 +51,7 @@ class RecordWriter {
   RecordShape shape_;
   HeadMeans means_;
   std::int64_t extent_ = 0;               // rows of every array
+  std::vector<bool> columns_written_;     // of each layer
   std::vector<std::int64_t> layer_rows_;  // rows [0, n) of each layer are there
   std::int64_t num_tokens_ = 0, num_generated_ = 0, piece_bytes_ = 0, rows_done_ = -1;
   std::int64_t topk_rows_ = 0, topk_entries_ = 0, massive_ = 0;

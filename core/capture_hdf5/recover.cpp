@@ -73,7 +73,7 @@ struct Repair {
     hsize_t size;
   };
   std::vector<Cut> cuts;
-  std::vector<std::string> unreadable;
+  std::vector<std::string> unreadable;  // removed, as what counts only some of the rows
   RecoverReport report;
   std::int64_t rows = 0, generated = 0, records = 0;
   std::string folder;                       // of a corpus' records
@@ -150,6 +150,14 @@ void plan_record(const StoredFile& file, const CaptureHeader& header, const Live
   if (info.num_rows < info.header.num_rows)
     repair.report.losses.push_back(
         fmt::format("{} of {} announced rows", info.header.num_rows - info.num_rows, info.header.num_rows));
+  const auto drop = [&](bool is_there, const char* first, const char* second, const char* what) {
+    if (is_there || (!file.has(first) && !file.has(second))) return;
+    for (const char* path : {first, second})
+      if (file.has(path)) repair.unreadable.emplace_back(path);
+    repair.report.losses.push_back(fmt::format("{}: they did not count the generated rows yet", what));
+  };
+  drop(info.has_columns, "/rec/0/col/received", "/rec/0/col/received_tail", "sums of the columns");
+  drop(info.has_overview, "/rec/0/map/block_sum", "/rec/0/map/block_max", "block maps");
   repair.visible_dims = {header.plan.layers.size(), size(info.num_rows)};
   for (int l = 0; l < static_cast<int>(header.plan.layers.size()); ++l)
     for (std::int64_t j = 0; j < info.num_rows; ++j)

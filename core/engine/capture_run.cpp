@@ -180,7 +180,7 @@ class CaptureRun {
 
   // The prompt's columns were written layer by layer; generated rows added to them.
   void finish_columns(RecordContext& context) {
-    if (rows_done_ == context.record.num_prompt_tokens) return;
+    if (context.record.num_rows == context.record.num_prompt_tokens) return;
     for (std::size_t index = 0; index < plan_.layers.size(); ++index)
       context.write_columns(static_cast<int>(index), rows_done_);
   }
@@ -191,7 +191,8 @@ class CaptureRun {
     capture::TokenInfo info;
     info.id = token.id;
     info.kind = static_cast<std::uint8_t>(formats::TokenKind::generated);
-    if (engine_.model.tokenizer) info.piece = engine_.model.tokenizer->piece(token.id);
+    const formats::Tokenizer* tokenizer = engine_.model.tokenizer.get();  // knows less ids than a padded vocabulary has
+    if (tokenizer != nullptr && token.id < tokenizer->vocab_size()) info.piece = tokenizer->piece(token.id);
     return info;
   }
 

@@ -400,7 +400,7 @@ void SyntheticRun::write_record(CaptureSink& sink, std::int64_t r) const {
     append(end - prompt_tokens + 1);
     flush(end);
   }
-  if (rows > prompt_tokens)
+  if (header.num_rows > prompt_tokens)
     for (std::size_t l = 0; l < layers.size(); ++l) sink.write_columns(all[l].columns(static_cast<int>(l), rows, keep));
   sink.end_record(rows, {{"prefill", 0.5}, {"decode", 0.25}});
 }
