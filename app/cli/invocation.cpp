@@ -23,13 +23,14 @@ void print_text(std::string_view text) {
     throw Error(Errc::io, "standard output cannot be written");
 }
 
-void print_json(const Invocation& invocation, const std::vector<std::string>& inputs, Json result) {
+void print_json(Invocation& invocation, const std::vector<std::string>& inputs, Json result) {
   Json document;
   document["schema"] = "headlight." + invocation.verb + "/1";
   document["tool"] = {{"name", "headlight"}, {"version", version()}};
   document["inputs"] = inputs;
   document["result"] = std::move(result);
   document["warnings"] = invocation.warnings;
+  invocation.document_printed = true;
   print_text(dump_json(document) + "\n");
 }
 

@@ -24,6 +24,7 @@ struct Invocation {
   std::string progress = "auto";  ///< auto, bar, lines, json, none
   std::stop_token stop;           ///< first Ctrl-C or SIGTERM
   std::vector<std::string> warnings;
+  bool document_printed = false;  ///< a failure after the result adds no second document
 
   /// A note for the person: stderr now, and the `warnings` array of --json.
   void warn(const std::string& text);
@@ -44,7 +45,7 @@ struct Verb {
 const std::vector<Verb>& verbs();
 
 /// Prints {"schema":"headlight.<verb>/1","tool":...,"inputs":...,"result":...,"warnings":...} to stdout.
-void print_json(const Invocation& invocation, const std::vector<std::string>& inputs, Json result);
+void print_json(Invocation& invocation, const std::vector<std::string>& inputs, Json result);
 
 /// Writes text to stdout. @error io
 void print_text(std::string_view text);

@@ -1,11 +1,14 @@
 // The `headlight` command: parses, dispatches to one verb, and turns every failure into one sentence and an exit code.
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
 
 #include <CLI/CLI.hpp>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "app/cli/help.h"
 #include "app/cli/interrupt.h"
@@ -25,7 +28,7 @@ const std::vector<std::string> kLaterVerbs = {"analyze", "roles",  "calibrate", 
 int report_error(const Invocation& invocation, const Error& error) {
   const int code =
       error.code() == Errc::cancelled && interrupt_exit_code() ? interrupt_exit_code() : exit_code(error.code());
-  if (invocation.json) {
+  if (invocation.json && !invocation.document_printed) {
     Json document;
     document["schema"] = "headlight.error/1";
     document["code"] = to_string(error.code());
@@ -60,31 +63,58 @@ int run_action(const Action& action, Invocation& invocation) {
   }
 }
 
-/// Unknown words come from CLI11 as exceptions; we say what was probably meant.
+std::string meant(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string guess = closest_match(word, candidates);
+  return guess.empty() ? "" : fmt::format("; did you mean {}?", guess);
+}
+
+/// Words that CLI11 could not place say more than what it misses because of them; we say what was probably meant.
 int report_usage_error(const Invocation& invocation, const CLI::App& app, const CLI::App* verb,
-                       const CLI::ParseError& error, int argc, char** argv) {
+                       const CLI::ParseError& error) {
   std::string text = error.what();
-  if (const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&error); extras != nullptr || verb == nullptr) {
-    for (int i = 1; i < argc; ++i) {
-      const std::string word = argv[i];
-      const std::string name = word.substr(0, word.find('='));
-      if (verb == nullptr && !word.starts_with("-")) {
-        const std::string guess = closest_match(word, verb_names());
-        text = fmt::format("unknown verb '{}'{}", word, guess.empty() ? "" : fmt::format("; did you mean {}?", guess));
-        break;
-      }
-      if (verb != nullptr && name.starts_with("--") && !has_option(*verb, name)) {
-        const std::string guess = closest_match(name, option_names(*verb));
-        text = fmt::format("unknown option {}{}", name, guess.empty() ? "" : fmt::format("; did you mean {}?", guess));
-        break;
-      }
-    }
+  const bool is_about_words = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr ||
+                              dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  const std::vector<std::string> left = is_about_words ? app.remaining(true) : std::vector<std::string>();
+  const auto option = std::find_if(left.begin(), left.end(), [](const auto& word) { return word.starts_with("-"); });
+  if (verb == nullptr && !left.empty() && option != left.begin()) {
+    text = fmt::format("unknown verb '{}'{}", left.front(), meant(left.front(), verb_names()));
+  } else if (option != left.end()) {
+    const std::string name = option->substr(0, option->find('='));
+    text = fmt::format("unknown option {}{}", name, verb != nullptr ? meant(name, option_names(*verb)) : "");
+  } else if (!left.empty() && dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    text = fmt::format("unexpected word '{}'", left.front());
   }
   while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
   const std::string hint = fmt::format("see: headlight{} --help", verb ? " " + verb->get_name() : "");
-  static_cast<void>(app);
   return report_error(invocation,
                       Error(Errc::invalid_argument, text, {.file = {}, .field = {}, .offset = {}, .hint = hint}));
+}
+
+/// The words after the program's name, last first as CLI11 wants them. `help VERB` is `VERB --help`; `--option=` has an
+/// empty value (CLI11 would take the next word).
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("--") && word.size() > 3 && word.find('=') == word.size() - 1) {
+      words.push_back(word.substr(0, word.size() - 1));
+      words.emplace_back();
+    } else {
+      words.push_back(word);
+    }
+  }
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
+}
+
+/// A stream that the caller closed must not become the first file we open.
+void fill_standard_streams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd)
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
 std::string typed_command(int argc, char** argv) {
@@ -112,17 +142,21 @@ void add_common_options(CLI::App& app, Invocation& invocation) {
 }
 
 int main_of(int argc, char** argv) {
+  fill_standard_streams();
   Invocation invocation;
   invocation.command_line = typed_command(argc, argv);
 
   if (argc >= 2 && std::string(argv[1]) == "__complete") return print_completions(argc - 2, argv + 2);
-  if (argc >= 2 && std::find(kLaterVerbs.begin(), kLaterVerbs.end(), argv[1]) != kLaterVerbs.end())
+  const bool wants_json = std::find(argv, argv + argc, std::string_view("--json")) != argv + argc;
+  if (argc >= 2 && std::find(kLaterVerbs.begin(), kLaterVerbs.end(), argv[1]) != kLaterVerbs.end()) {
+    invocation.json = wants_json;
     return report_error(invocation, Error(Errc::unsupported, fmt::format("'{}' is not in this version", argv[1])));
+  }
 
   CLI::App app("Shows what the attention heads of a language model do.", "headlight");
   app.formatter(std::make_shared<HelpFormatter>());
   app.set_help_flag("-h,--help", "Show help");
-  app.set_version_flag("--version", std::string("headlight ") + std::string(version()));
+  app.set_version_flag("--version", fmt::format("headlight {}\n", version()));
   app.require_subcommand(0, 1);
 
   std::vector<std::pair<const Verb*, Action>> actions;
@@ -133,30 +167,29 @@ int main_of(int argc, char** argv) {
     actions.emplace_back(&verb, verb.define(*sub));
     add_common_options(*sub, invocation);
   }
-  const bool wants_json =
-      std::any_of(argv, argv + argc, [](const char* word) { return std::string(word) == "--json"; });
+  const auto print = [&](const std::string& text) {
+    return run_action([&](Invocation&) { print_text(text); }, invocation);
+  };
+  std::vector<const CLI::App*> chosen;
   try {
-    if (argc == 2 && std::string(argv[1]) == "help") {
-      std::fputs(app.help().c_str(), stdout);
-      return 0;
-    }
-    if (argc == 3 && std::string(argv[1]) == "help") {
-      const char* words[] = {argv[0], argv[2], "--help"};
-      app.parse(3, words);
-    }
-    app.parse(argc, argv);
-  } catch (const CLI::Success& done) {
-    return app.exit(done);
+    auto words = words_of(argc, argv);
+    app.parse(words);
+    for (const CLI::App* sub : app.get_subcommands()) chosen.push_back(sub);
+  } catch (const CLI::CallForVersion& asked) {
+    return print(asked.what());
+  } catch (const CLI::CallForHelp&) {
+    const auto subs = app.get_subcommands();
+    if (!subs.empty()) return print(subs.front()->help());
+    const auto left = app.remaining();
+    if (left.empty()) return print(app.help());
+    invocation.json = wants_json;
+    return report_usage_error(invocation, app, nullptr, CLI::ExtrasError(left));
   } catch (const CLI::ParseError& error) {
     invocation.json = wants_json;
-    const auto chosen = app.get_subcommands();
-    return report_usage_error(invocation, app, chosen.empty() ? nullptr : chosen.front(), error, argc, argv);
+    const auto subs = app.get_subcommands();
+    return report_usage_error(invocation, app, subs.empty() ? nullptr : subs.front(), error);
   }
-  const auto chosen = app.get_subcommands();
-  if (chosen.empty()) {
-    std::fputs(app.help().c_str(), argc == 1 ? stdout : stderr);
-    return argc == 1 ? 0 : 2;
-  }
+  if (chosen.empty()) return print(app.help());
   invocation.verb = chosen.front()->get_name();
   set_log_level(invocation.quiet ? LogLevel::error : invocation.verbose ? LogLevel::debug : LogLevel::info);
   for (const auto& [verb, action] : actions) {

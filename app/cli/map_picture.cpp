@@ -1,5 +1,6 @@
 #include "app/cli/map_picture.h"
 
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -22,14 +23,9 @@ bool is_picture_path(const std::string& path) {
 namespace {
 
 double parse_end(const std::string& whole, const std::string& text) {
-  std::size_t used = 0;
-  double value = NAN;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::logic_error&) {
-    used = 0;
-  }
-  if (used == 0 || used != text.size() || !std::isfinite(value))
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
     throw Error(Errc::invalid_argument, fmt::format("expected lo:hi such as 0:0.5, found '{}'", whole),
                 {.file = {}, .field = "--range", .offset = {}, .hint = {}});
   return value;

@@ -3,11 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "app/cli/option_checks.h"
 #include "app/cli/ranges.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "core/formats/chat_template.h"
+#include "core/formats/registry.h"
 
 namespace headlight::cli {
 namespace {
@@ -305,9 +307,13 @@ void add_prompt_options(CLI::App& app, PromptOptions& options, bool with_corpus)
 
 void add_sampling_options(CLI::App& app, engine::SamplingOptions& options) {
   const char* group = "Sampling";
-  app.add_option("--seed", options.seed, "Seed of the sampler")->type_name("N")->capture_default_str()->group(group);
+  app.add_option("--seed", options.seed, "Seed of the sampler")
+      ->check(unsigned_integer())
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--temperature", options.temperature, "0 = greedy")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(number_within(0.0, 100.0))
       ->type_name("T")
       ->capture_default_str()
       ->group(group);
@@ -317,11 +323,31 @@ void add_sampling_options(CLI::App& app, engine::SamplingOptions& options) {
       ->capture_default_str()
       ->group(group);
   app.add_option("--top-p", options.top_p, "Sample from the smallest set with mass P")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_within(0.0, 1.0))
       ->type_name("P")
       ->capture_default_str()
       ->group(group);
 }
+
+namespace {
+
+/// Path of a file, folder or registry name; says which name was probably meant.
+std::filesystem::path path_of_model(const std::string& argument) {
+  try {
+    return formats::resolve_model(argument);
+  } catch (const Error& error) {
+    if (error.code() != Errc::not_found) throw;
+    std::vector<std::string> names;
+    for (const auto& entry : formats::load_registry()) names.push_back(entry.name);
+    const std::string guess = closest_match(argument, names);
+    if (guess.empty() || guess == argument) throw;
+    ErrorContext context = error.context();
+    context.hint = fmt::format("did you mean {}?", guess);
+    throw Error(Errc::not_found, error.message(), std::move(context));
+  }
+}
+
+}  // namespace
 
 engine::EngineOptions engine_options(const ModelOptions& options) {
   engine::EngineOptions engine;
@@ -351,7 +377,7 @@ formats::ModelFile open_model_file(const ModelOptions& options, bool load_weight
   open.sliding_window = options.sliding_window;
   open.pre_tokenizer = options.pre_tokenizer;
   if (options.device == "auto" && load_weights) log_debug("device: cpu, this build has no CUDA support");
-  return formats::open_model(formats::resolve_model(options.model), open);
+  return formats::open_model(path_of_model(options.model), open);
 }
 
 std::unique_ptr<engine::Engine> load_engine(const ModelOptions& options) {

@@ -204,7 +204,7 @@ Verb capture_verb() {
             ->type_name("HEADS")
             ->group(group);
         app.add_option("--rows", options->rows, "Query rows kept for replay, a:b half-open; default all")
-            ->type_name("a:b")
+            ->type_name("RANGE")
             ->group(group);
         app.add_option("-n,--generate", options->generate, "New tokens to generate and record")
             ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 22))

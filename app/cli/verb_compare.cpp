@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "app/cli/capture_input.h"
+#include "app/cli/option_checks.h"
 #include "app/cli/progress.h"
 #include "app/cli/ranges.h"
 #include "base/error.h"
@@ -56,26 +57,34 @@ void compare_rows(std::span<const float> a, std::span<const float> b, std::int64
   out.max_abs = std::max(out.max_abs, worst);
 }
 
+/// Query rows that both captures can replay, and the keys.
+struct Extent {
+  std::int64_t row_begin = 0, row_end = 0, num_keys = 0;
+  std::int64_t num_rows() const { return row_end - row_begin; }
+};
+
 /// Rows are compared in blocks of consecutive rows spread evenly, so that two long captures cost O(max_rows * N).
 HeadDistance compare_head(const capture::CaptureView& a, const capture::CaptureView& b, capture::HeadRef ref_a,
-                          capture::HeadRef ref_b, std::int64_t num_rows, const CompareOptions& options,
+                          capture::HeadRef ref_b, const Extent& extent, const CompareOptions& options,
                           ThreadPool& pool) {
   HeadDistance distance;
   distance.tv = distance.js = distance.max_abs = 0;
   constexpr std::int64_t kBlock = 16;
+  const std::int64_t num_keys = extent.num_keys;
   const std::int64_t blocks =
-      std::max<std::int64_t>(1, std::min((num_rows + kBlock - 1) / kBlock, options.max_rows / kBlock));
-  Buffer<float> rows_a(static_cast<std::size_t>(kBlock * num_rows)),
-      rows_b(static_cast<std::size_t>(kBlock * num_rows));
+      std::max<std::int64_t>(1, std::min((extent.num_rows() + kBlock - 1) / kBlock, options.max_rows / kBlock));
+  Buffer<float> rows_a(static_cast<std::size_t>(kBlock * num_keys)),
+      rows_b(static_cast<std::size_t>(kBlock * num_keys));
   double weight = 0;
   for (std::int64_t block = 0; block < blocks; ++block) {
-    const std::int64_t begin = blocks == 1 ? 0 : block * (num_rows - kBlock) / (blocks - 1);
-    const std::int64_t end = std::min(begin + kBlock, num_rows);
-    const auto size = static_cast<std::size_t>((end - begin) * num_rows);
-    const capture::TileRange tile{begin, end, 0, num_rows};
+    const std::int64_t begin =
+        extent.row_begin + (blocks == 1 ? 0 : block * (extent.num_rows() - kBlock) / (blocks - 1));
+    const std::int64_t end = std::min(begin + kBlock, extent.row_end);
+    const auto size = static_cast<std::size_t>((end - begin) * num_keys);
+    const capture::TileRange tile{begin, end, 0, num_keys};
     capture::replay_tile(a, ref_a, tile, pool, std::span(rows_a.data(), size));
     capture::replay_tile(b, ref_b, tile, pool, std::span(rows_b.data(), size));
-    compare_rows(std::span<const float>(rows_a.data(), size), std::span<const float>(rows_b.data(), size), num_rows,
+    compare_rows(std::span<const float>(rows_a.data(), size), std::span<const float>(rows_b.data(), size), num_keys,
                  distance);
     weight += 1;
   }
@@ -113,9 +122,14 @@ std::vector<HeadDistance> distances(Invocation& invocation, const capture::Captu
   for (std::int64_t i = 0; same_tokens && i < num_rows; ++i)
     same_tokens = record_a.header.tokens[static_cast<std::size_t>(i)].id ==
                   record_b.header.tokens[static_cast<std::size_t>(i)].id;
-  const bool maps = same_tokens && record_a.has_replay && record_b.has_replay;
+  const Extent extent{std::max(record_a.replay_row_begin, record_b.replay_row_begin),
+                      std::min(record_a.replay_row_end, record_b.replay_row_end), num_rows};
+  const bool has_replay = record_a.has_replay && record_b.has_replay;
+  const bool maps = same_tokens && has_replay && extent.num_rows() > 0;
   if (!same_tokens)
     invocation.warn("the tokens differ: only statistics are compared, not maps");
+  else if (has_replay && !maps)
+    invocation.warn("no query row is kept in both captures: only statistics are compared, not maps");
   else if (!maps)
     invocation.warn("a capture without q, k (level summary): only statistics are compared, not maps");
   const auto entropy_a = a.head_statistic(options.record, "entropy"),
@@ -138,7 +152,7 @@ std::vector<HeadDistance> distances(Invocation& invocation, const capture::Captu
       const bool recorded =
           maps && a.head_recorded(options.record, index_a, h) && b.head_recorded(options.record, index_b, h);
       if (recorded)
-        d = compare_head(a, b, {options.record, index_a, h}, {options.record, index_b, h}, num_rows, options, pool);
+        d = compare_head(a, b, {options.record, index_a, h}, {options.record, index_b, h}, extent, options, pool);
       d.layer = layers[l];
       d.head = h;
       const auto at = [&](const Buffer<float>& values, int index) {
@@ -167,10 +181,14 @@ void compare(Invocation& invocation, const CompareOptions& options) {
   if (list.empty())
     throw Error(Errc::invalid_argument, "the captures share no recorded layer",
                 {.file = options.b, .field = {}, .offset = {}, .hint = {}});
-  if (std::isnan(value_of(list.front(), metric))) metric = "entropy";
-  std::stable_sort(list.begin(), list.end(), [&](const HeadDistance& x, const HeadDistance& y) {
-    return value_of(x, metric) > value_of(y, metric);
-  });
+  const auto rank = [&](const HeadDistance& d) {  // heads whose maps are not kept come last
+    const double value = value_of(d, metric);
+    return std::isnan(value) ? -INFINITY : value;
+  };
+  if (std::all_of(list.begin(), list.end(), [&](const HeadDistance& d) { return std::isinf(rank(d)); }))
+    metric = "entropy";
+  std::stable_sort(list.begin(), list.end(),
+                   [&](const HeadDistance& x, const HeadDistance& y) { return rank(x) > rank(y); });
   if (!options.output.empty()) {
     OutputFile file(options.output, options.force);
     file.write("layer,head,tv,js,max_abs,entropy,received0\n");
@@ -227,7 +245,7 @@ Verb compare_verb() {
             ->type_name("K")
             ->capture_default_str();
         app.add_option("--tolerance", options->tolerance, "Exit 7 when the largest distance exceeds X")
-            ->check(CLI::Range(0.0, 1e9))
+            ->check(number_within(0.0, 1e9))
             ->type_name("X");
         app.add_option("-o,--out", options->output, "Write all heads as .csv")->type_name("FILE");
         app.add_option("--threads", options->threads, "CPU threads; 0 = all")

@@ -36,7 +36,7 @@ Verb completion_verb() {
   return {
       .name = "completion",
       .summary = "Completion script for a shell",
-      .examples = {"headlight completion bash > ~/.local/share/bash-completion/completions/headlight"},
+      .examples = {"headlight completion bash >> ~/.bash_completion"},
       .define = [](CLI::App& app) -> Action {
         auto shell = std::make_shared<std::string>();
         app.add_option("SHELL", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));

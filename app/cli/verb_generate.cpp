@@ -29,7 +29,7 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
     if (invocation.json) return;
     if (tokenizer == nullptr)
       print_text(fmt::format("{} ", token.id));
-    else if (!tokenizer->is_special(token.id))
+    else if (token.id < tokenizer->vocab_size() && !tokenizer->is_special(token.id))
       print_text(tokenizer->piece(token.id));
   };
   const auto tokens =
@@ -41,9 +41,10 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
     std::vector<std::int32_t> new_ids;
     Json list = Json::array();
     for (const auto& token : tokens) {
-      new_ids.push_back(token.id);
+      const bool known = tokenizer != nullptr && token.id < tokenizer->vocab_size();  // else a padded vocabulary
+      if (known) new_ids.push_back(token.id);
       list.push_back({{"id", token.id},
-                      {"piece", tokenizer != nullptr ? formats::display_piece(tokenizer->piece(token.id)) : ""},
+                      {"piece", known ? formats::display_piece(tokenizer->piece(token.id)) : ""},
                       {"logprob", token.logprob},
                       {"entropy", token.entropy}});
     }
@@ -61,7 +62,7 @@ Verb generate_verb() {
   return {.name = "generate",
           .summary = "Continue a text; prints tokens with log-probability and entropy",
           .examples = {"headlight generate smollm2-135m -p 'The capital of France is' --generate 16",
-                       "headlight generate smollm2-135m --chat-file chat.json --temperature 0.7 --seed 1"},
+                       "headlight generate smollm2-135m --chat-file chat.json --temperature 0.7"},
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<GenerateOptions>();
             add_model_options(app, options->model);

@@ -4,6 +4,7 @@
 #include "app/cli/capture_input.h"
 #include "app/cli/map_picture.h"
 #include "app/cli/npy.h"
+#include "app/cli/option_checks.h"
 #include "app/cli/ranges.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -101,8 +102,8 @@ Verb map_verb() {
             app.add_option("--layer", options->layer, "Layer, when --head is a number")
                 ->check(CLI::Range(0, 1023))
                 ->type_name("L");
-            app.add_option("--rows", options->rows, "Query rows a:b, negatives from the end")->type_name("a:b");
-            app.add_option("--cols", options->cols, "Keys a:b")->type_name("a:b");
+            app.add_option("--rows", options->rows, "Query rows a:b, negatives from the end")->type_name("RANGE");
+            app.add_option("--cols", options->cols, "Keys a:b")->type_name("RANGE");
             app.add_option("-o,--out", options->output, ".npy float32, .csv, .png, .svg or .pdf")
                 ->required()
                 ->type_name("FILE");
@@ -120,7 +121,7 @@ Verb map_verb() {
                 ->check(CLI::IsMember({"linear", "log", "power"}))
                 ->group(group);
             app.add_option("--range", options->style.range, "Colour range lo:hi; default robust")
-                ->type_name("lo:hi")
+                ->type_name("RANGE")
                 ->group(group);
             app.add_option("--theme", options->style.theme, "Background")
                 ->check(CLI::IsMember({"light", "dark"}))
@@ -131,7 +132,7 @@ Verb map_verb() {
                 ->type_name("PX")
                 ->group(group);
             app.add_option("--zoom", options->style.zoom, "Pixels per unit (2 = high DPI)")
-                ->check(CLI::Range(0.5, 8.0))
+                ->check(number_within(0.5, 8.0))
                 ->type_name("Z")
                 ->capture_default_str()
                 ->group(group);

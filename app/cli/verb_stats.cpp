@@ -124,8 +124,8 @@ void write_output(const capture::CaptureView& view, const Table& table, const St
 std::string ranked_text(const Table& table, const StatsOptions& options, const capture::StatisticInfo& info) {
   std::vector<std::size_t> order(table.heads.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return table.values[a] > table.values[b]; });
+  const auto rank = [&](std::size_t k) { return std::isnan(table.values[k]) ? -INFINITY : table.values[k]; };
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return rank(a) > rank(b); });
   const std::size_t count =
       options.top > 0 ? std::min<std::size_t>(order.size(), static_cast<std::size_t>(options.top)) : order.size();
   std::string text = fmt::format("{} ({}): {}\n{:>8} {:>12}\n", info.id, info.unit, info.long_name, "head", info.id);
@@ -201,7 +201,7 @@ Verb stats_verb() {
   return {.name = "stats",
           .summary = "A recorded statistic per head, row or column",
           .examples = {"headlight stats capture.h5 --metric received0 --top 10",
-                       "headlight stats capture.h5 --metric entropy --per row --heads 3.7 -o entropy.csv"},
+                       "headlight stats capture.h5 -m entropy --per row --heads 3.7 -o entropy.csv"},
           .reads_capture = true,
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<StatsOptions>();

@@ -7,6 +7,7 @@
 
 #include "app/cli/capture_input.h"
 #include "app/cli/model_input.h"
+#include "app/cli/option_checks.h"
 #include "app/cli/progress.h"
 #include "app/cli/ranges.h"
 #include "base/error.h"
@@ -224,17 +225,24 @@ std::vector<Check> check_statistics(Invocation& invocation, const capture::Captu
   return check.results();
 }
 
-/// Maps replayed from the file against a forward pass with float64 attention.
-Check check_against_model(Invocation& invocation, const capture::CaptureView& view, const VerifyOptions& options,
-                          const capture::RecordInfo& record, const Selection& selection, ProgressBar& progress) {
-  ModelOptions model = options.model;  // computed as the capture was
+/// The model of the capture, set to compute as the capture was.
+/// @error check_failed  another model
+std::unique_ptr<engine::Engine> load_same_model(const capture::CaptureView& view, const VerifyOptions& options) {
+  ModelOptions model = options.model;
   model.kv_dtype = view.header().provenance.kv_dtype;
   model.act_quant = view.header().provenance.activation_quant;
-  const auto engine = load_engine(model);
+  auto engine = load_engine(model);
   const auto& expected_sha = view.header().model.file_sha256;
   if (!expected_sha.empty() && formats::file_hashes(engine->model()) != expected_sha)
     throw Error(Errc::check_failed, "is not the model that the capture was made with (SHA-256 differs)",
                 {.file = options.model.model, .field = {}, .offset = {}, .hint = {}});
+  return engine;
+}
+
+/// Maps replayed from the file against a forward pass with float64 attention.
+Check check_against_model(Invocation& invocation, const capture::CaptureView& view, engine::Engine& engine,
+                          const VerifyOptions& options, const capture::RecordInfo& record, const Selection& selection,
+                          ProgressBar& progress) {
   std::vector<std::int32_t> ids;
   for (std::int64_t i = 0; i < record.num_rows; ++i)
     ids.push_back(record.header.tokens[static_cast<std::size_t>(i)].id);
@@ -257,7 +265,7 @@ Check check_against_model(Invocation& invocation, const capture::CaptureView& vi
       tile_end = std::min(row.query + kRows, selection.row_end);
       tile.resize(static_cast<std::size_t>((tile_end - tile_begin) * record.num_rows));
       capture::replay_tile(view, {options.capture.record, it->second, row.head},
-                           {tile_begin, tile_end, 0, record.num_rows}, engine->pool(), tile);
+                           {tile_begin, tile_end, 0, record.num_rows}, engine.pool(), tile);
     }
     const double limit = options.tolerance + kScoreRounding * row.score_absmax;
     const float* replayed_j = tile.data() + (row.query - tile_begin) * record.num_rows;
@@ -268,7 +276,7 @@ Check check_against_model(Invocation& invocation, const capture::CaptureView& vi
       });
   };
   engine::reference_forward(
-      *engine, ids, {.last_layer = wanted.rbegin()->first.first, .operand_dtype = view.header().plan.replay_dtype},
+      engine, ids, {.last_layer = wanted.rbegin()->first.first, .operand_dtype = view.header().plan.replay_dtype},
       compare_row, [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); },
       invocation.stop);
   return check;
@@ -316,6 +324,8 @@ void verify(Invocation& invocation, const VerifyOptions& options) {
     throw Error(
         Errc::invalid_argument, "holds no q, k to replay (level summary)",
         {.file = options.capture.path, .field = "--model", .offset = {}, .hint = "capture with --level replay"});
+  // Opened first: a wrong model should not be found out after minutes of checks.
+  const auto engine = options.model.model.empty() ? nullptr : load_same_model(*view, options);
   const auto manifest = capture::verify_manifest(options.capture.path);
   Check stored{.name = "stored bytes", .worst = 0, .limit = 0, .where = "", .count = manifest.num_datasets};
   for (const auto& name : manifest.mismatches) stored.add(INFINITY, 1, [&] { return "checksum differs: " + name; });
@@ -326,8 +336,7 @@ void verify(Invocation& invocation, const VerifyOptions& options) {
     const Selection selection = select(*view, options, record);
     const auto statistics = check_statistics(invocation, *view, options, selection, pool, progress);
     checks.insert(checks.end(), statistics.begin(), statistics.end());
-    if (!options.model.model.empty())
-      checks.push_back(check_against_model(invocation, *view, options, record, selection, progress));
+    if (engine) checks.push_back(check_against_model(invocation, *view, *engine, options, record, selection, progress));
   } else {
     invocation.warn("level summary: only structure and checksums are verified");
   }
@@ -351,11 +360,11 @@ Verb verify_verb() {
                 ->type_name("N");
             app.add_option("--layers", options->layers, "Model layers to check")->type_name("LIST");
             app.add_option("--heads", options->heads, "Heads to check")->type_name("HEADS");
-            app.add_option("--rows", options->rows, "Query rows to check, a:b")->type_name("a:b");
+            app.add_option("--rows", options->rows, "Query rows to check, a:b")->type_name("RANGE");
             options->tolerance = 1e-5;
             app.add_option("--tolerance", options->tolerance,
                            "Largest difference of a map entry from the model's, plus max|s| 2^-21")
-                ->check(CLI::Range(1e-12, 1.0))
+                ->check(number_within(1e-12, 1.0))
                 ->type_name("X")
                 ->capture_default_str();
             app.add_flag("--probe", options->probe, "Only open and walk the file");
