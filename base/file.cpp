@@ -185,7 +185,12 @@ void check_output_path(const std::filesystem::path& path, bool overwrite) {
   if (std::filesystem::is_directory(path, ignored))
     throw Error(Errc::invalid_argument, "output is a folder, expected a file name",
                 {.file = path.string(), .field = {}, .offset = {}, .hint = {}});
-  if (!overwrite && std::filesystem::exists(path, ignored))
+  // A finished file is renamed over the old one: that would put it in the place of a device or pipe.
+  const auto status = std::filesystem::status(path, ignored);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw Error(Errc::invalid_argument, "output is a device or pipe, expected a file name",
+                {.file = path.string(), .field = {}, .offset = {}, .hint = {}});
+  if (!overwrite && std::filesystem::exists(status))
     throw Error(Errc::output_exists, "exists already",
                 {.file = path.string(), .field = {}, .offset = {}, .hint = "use --force to overwrite"});
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");

@@ -85,8 +85,8 @@ class OutputFile {
   int fd_ = -1;
 };
 
-/// Throws Error{output_exists} when `path` exists and `overwrite` is false, Error{io} when its folder cannot be
-/// written.
+/// Throws Error{output_exists} when `path` exists and `overwrite` is false, Error{invalid_argument} when it is a
+/// folder, a device or a pipe, Error{io} when its folder cannot be written.
 void check_output_path(const std::filesystem::path& path, bool overwrite);
 
 /// `.<name>.<16 random hex digits>.part` beside `path`.

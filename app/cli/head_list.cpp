@@ -49,7 +49,7 @@ HeadId parse_id(std::string_view option, std::string_view text, std::size_t posi
 std::vector<std::uint8_t> select_heads(std::string_view option, std::string_view text, const std::vector<int>& layers,
                                        int num_layers, int num_heads) {
   std::vector<std::uint8_t> selected(layers.size() * static_cast<std::size_t>(num_heads), text.empty() ? 1 : 0);
-  for (std::size_t begin = 0; begin < text.size();) {
+  for (std::size_t begin = 0; begin <= text.size() && !text.empty();) {
     const std::size_t end = std::min(text.find_first_of(",|", begin), text.size());
     std::size_t first = begin, last = end;
     while (first < last && text[first] == ' ') ++first;

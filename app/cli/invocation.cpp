@@ -1,7 +1,9 @@
 #include "app/cli/invocation.h"
 
 #include <cstdio>
+#include <filesystem>
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -32,6 +34,14 @@ void print_json(Invocation& invocation, const std::vector<std::string>& inputs, 
   document["warnings"] = invocation.warnings;
   invocation.document_printed = true;
   print_text(dump_json(document) + "\n");
+}
+
+void check_not_input(const std::string& output, const std::vector<std::string>& inputs) {
+  std::error_code ignored;
+  for (const auto& input : inputs)
+    if (!output.empty() && !input.empty() && std::filesystem::equivalent(output, input, ignored))
+      throw Error(Errc::invalid_argument, fmt::format("is an input of this run: '{}'", input),
+                  {.file = output, .field = {}, .offset = {}, .hint = "choose another output"});
 }
 
 const std::vector<Verb>& verbs() {

@@ -50,6 +50,9 @@ void print_json(Invocation& invocation, const std::vector<std::string>& inputs, 
 /// Writes text to stdout. @error io
 void print_text(std::string_view text);
 
+/// Throws invalid_argument when the output is one of the inputs, also through a link: --force would replace it.
+void check_not_input(const std::string& output, const std::vector<std::string>& inputs);
+
 /// Version of this build: "0.1.0".
 std::string_view version();
 

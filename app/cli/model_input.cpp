@@ -406,6 +406,12 @@ std::vector<capture::RecordHeader> read_prompts(Invocation& invocation, const fo
   return records;
 }
 
+void check_output_is_new(const std::string& output, const formats::ModelFile& model, const PromptOptions& prompt) {
+  std::vector<std::string> inputs = {prompt.prompt_file, prompt.chat_file, prompt.token_ids, prompt.corpus};
+  for (const auto& file : model.files) inputs.push_back(file.string());
+  check_not_input(output, inputs);
+}
+
 std::vector<std::int32_t> token_ids_of(const capture::RecordHeader& record) {
   std::vector<std::int32_t> ids;
   for (const auto& token : record.tokens) ids.push_back(token.id);

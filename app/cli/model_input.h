@@ -41,6 +41,9 @@ engine::EngineOptions engine_options(const ModelOptions& options);
 std::vector<capture::RecordHeader> read_prompts(Invocation& invocation, const formats::ModelFile& model,
                                                 const PromptOptions& options);
 
+/// Throws invalid_argument when the output is a weight file or the file of the prompt.
+void check_output_is_new(const std::string& output, const formats::ModelFile& model, const PromptOptions& prompt);
+
 std::vector<std::int32_t> token_ids_of(const capture::RecordHeader& record);
 
 /// Adds the sampling options (--seed --temperature --top-k --top-p).

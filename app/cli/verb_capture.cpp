@@ -1,5 +1,6 @@
 #include <chrono>
 #include <ctime>
+#include <limits>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -28,7 +29,7 @@ struct CaptureOptions {
 };
 
 capture::CapturePlan make_plan(const CaptureOptions& options, const formats::ModelSpec& spec, bool is_corpus,
-                               std::int64_t longest) {
+                               std::int64_t shortest, std::int64_t longest) {
   capture::CapturePlan plan;
   const std::string level = !options.level.empty() ? options.level : is_corpus ? "summary" : "replay";
   plan.level = level == "summary" ? capture::CaptureLevel::summary
@@ -36,6 +37,9 @@ capture::CapturePlan make_plan(const CaptureOptions& options, const formats::Mod
                                   : capture::CaptureLevel::replay;
   plan.layers = parse_index_list("--layers", options.layers, spec.num_layers);
   plan.heads_lh = select_heads("--heads", options.heads, plan.layers, spec.num_layers, spec.num_heads);
+  if (shortest != longest && options.rows.find('-') != std::string::npos)
+    throw Error(Errc::unsupported, "rows from the end of prompts that differ in length are not in this version",
+                {.file = {}, .field = "--rows", .offset = {}, .hint = "count the rows from the start"});
   if (!options.rows.empty()) std::tie(plan.row_begin, plan.row_end) = parse_slice("--rows", options.rows, longest);
   plan.replay_dtype = options.replay_dtype == "f16"    ? DType::f16
                       : options.replay_dtype == "bf16" ? DType::bf16
@@ -100,16 +104,18 @@ void run(Invocation& invocation, const CaptureOptions& options) {
   if (!options.output.empty() && !options.estimate) check_output_path(options.output, options.force);
 
   const auto engine = load_engine(options.model);
+  if (!options.estimate) check_output_is_new(options.output, engine->model(), options.prompt);
   auto records = read_prompts(invocation, engine->model(), options.prompt);
   const bool is_corpus = !options.prompt.corpus.empty();
-  std::int64_t longest = 0, all_rows = 0;
+  std::int64_t shortest = std::numeric_limits<std::int64_t>::max(), longest = 0, all_rows = 0;
   for (const auto& record : records) {
     const std::int64_t rows = record.num_prompt_tokens + std::max<std::int64_t>(0, options.generate - 1);
+    shortest = std::min(shortest, rows);
     longest = std::max(longest, rows);
     all_rows += rows;
   }
   capture::CaptureHeader header;
-  header.plan = make_plan(options, engine->spec(), is_corpus, longest);
+  header.plan = make_plan(options, engine->spec(), is_corpus, shortest, longest);
   header.model = engine->model_info();
   header.provenance = make_provenance(invocation, options, *engine);
   header.num_records = std::ssize(records);

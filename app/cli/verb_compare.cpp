@@ -168,6 +168,7 @@ std::vector<HeadDistance> distances(Invocation& invocation, const capture::Captu
 }
 
 void compare(Invocation& invocation, const CompareOptions& options) {
+  check_not_input(options.output, {options.a, options.b});
   const capture::OpenCaptureOptions open{.allow_incomplete = options.allow_incomplete, .check_manifest = false};
   const auto a = capture::open_capture(options.a, open), b = capture::open_capture(options.b, open);
   check_comparable(*a, *b);

@@ -53,6 +53,7 @@ Json top_predictions(std::span<const float> logits, int count, const formats::To
 void logits(Invocation& invocation, const LogitsOptions& options) {
   if (!options.output.empty()) check_output_path(options.output, options.force);
   const auto engine = load_engine(options.model);
+  check_output_is_new(options.output, engine->model(), options.prompt);
   const auto records = read_prompts(invocation, engine->model(), options.prompt);
   const auto ids = token_ids_of(records.front());
   const auto vocab = static_cast<std::size_t>(engine->spec().vocab_size);

@@ -46,6 +46,7 @@ void map(Invocation& invocation, const MapOptions& options) {
                 fmt::format("expected a file ending in .npy, .csv, .png, .svg or .pdf, found '{}'", options.output),
                 {.file = {}, .field = "--out", .offset = {}, .hint = {}});
   check_output_path(options.output, options.force);
+  check_not_input(options.output, {options.capture.path});
   const auto view = open_capture_input(options.capture);
   const auto& model = view->header().model;
   const std::string head_text = options.layer >= 0 ? fmt::format("{}.{}", options.layer, options.head) : options.head;

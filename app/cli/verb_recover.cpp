@@ -13,6 +13,7 @@ struct RecoverOptions {
 };
 
 void recover(Invocation& invocation, const RecoverOptions& options) {
+  check_not_input(options.output, {options.part});
   const auto report = capture::recover_capture(options.part, options.output, options.force);
   if (invocation.json) {
     print_json(invocation, {options.part},

@@ -160,6 +160,7 @@ std::string per_position_text(const Table& table, const StatsOptions& options, c
 }
 
 void stats(Invocation& invocation, const StatsOptions& options) {
+  check_not_input(options.output, {options.capture.path});
   const auto view = open_capture_input(options.capture);
   const auto& info = find_metric(*view, options.capture.record, options.metric);
   const bool wants_column = options.per == "col", is_column = info.kind == capture::StatisticKind::column;
