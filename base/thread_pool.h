@@ -37,6 +37,7 @@ class ThreadPool {
 
  private:
   void worker_loop(int worker);
+  void end_workers();
   bool enter_loop();
   void leave_loop();
   void run_tasks(int worker);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -59,6 +60,10 @@ int run_action(const Action& action, Invocation& invocation) {
                                            .offset = {},
                                            .hint = "use a shorter prompt, or --estimate to see what is needed"}));
   } catch (const std::exception& error) {
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (system != nullptr && system->code() == std::errc::resource_unavailable_try_again)
+      return report_error(invocation, Error(Errc::out_of_memory, "no thread can be started: limit of threads or memory",
+                                            {.file = {}, .field = {}, .offset = {}, .hint = "use --threads 1"}));
     return report_error(invocation, Error(Errc::internal, std::string("internal error: ") + error.what()));
   }
 }
@@ -195,8 +200,12 @@ int main_of(int argc, char** argv) {
   for (const auto& [verb, action] : actions) {
     if (verb->name != invocation.verb) continue;
     const auto work = [&] {
-      invocation.stop = install_interrupt_handlers();
-      return run_action(action, invocation);
+      return run_action(
+          [&](Invocation& inv) {
+            inv.stop = install_interrupt_handlers();
+            action(inv);
+          },
+          invocation);
     };
     if (!verb->reads_capture) return work();
     try {

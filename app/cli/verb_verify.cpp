@@ -37,7 +37,8 @@ struct Check {
   bool passed() const { return worst <= 1.0; }
 
   /// @param difference  absolute; @param allowed  its limit. `worst` is their largest ratio.
-  void add(double difference, double allowed, const std::function<std::string()>& place) {
+  template <class Place>
+  void add(double difference, double allowed, const Place& place) {
     ++count;
     const double ratio = std::isnan(difference) ? INFINITY : difference / allowed;
     if (ratio <= worst && !where.empty()) return;
