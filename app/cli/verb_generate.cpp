@@ -25,15 +25,20 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
   const auto ids = token_ids_of(records.front());
 
   // Streaming: bytes appear as soon as they are decided; a character split over tokens is completed by the next one.
+  std::vector<engine::GeneratedToken> tokens;
   const auto on_token = [&](const engine::GeneratedToken& token) {
+    tokens.push_back(token);
     if (invocation.json) return;
     if (tokenizer == nullptr)
       print_text(fmt::format("{} ", token.id));
     else if (token.id < tokenizer->vocab_size() && !tokenizer->is_special(token.id))
       print_text(tokenizer->piece(token.id));
   };
-  const auto tokens =
-      engine::generate(*engine, ids, options.max_new_tokens, options.sampling, 0, on_token, invocation.stop);
+  try {
+    engine::generate(*engine, ids, options.max_new_tokens, options.sampling, 0, on_token, invocation.stop);
+  } catch (const Error& error) {
+    if (error.code() != Errc::cancelled) throw;  // what came before a stop is a result
+  }
   formats::check_unchanged(engine->model());
   if (!invocation.json) {
     print_text("\n");
