@@ -13,9 +13,9 @@ class Determinism(CliCase):
         return hashlib.sha256((self.dir / name).read_bytes()).hexdigest()
 
     def digests(self, *words):
-        """Of a reproducible capture made three times by the same command."""
+        """Of a reproducible capture made twice by the same command."""
         found = set()
-        for _ in range(3):
+        for _ in range(2):
             self.run_cli("capture", self.tiny, *words, "-o", "a.h5", "--force", "--reproducible",
                          env={"SOURCE_DATE_EPOCH": "0"})
             found.add(tuple((name, self.digest(name)) for name in sorted(self.files()) if name.endswith(".h5")))
@@ -27,7 +27,7 @@ class Determinism(CliCase):
                       ["-p", PROMPT[:60], "-n", "20", "--temperature", "1", "--seed", "3", "--logits", "all"],
                       ["--corpus", "c.jsonl"], ["--corpus", "c.jsonl", "--level", "replay"]):
             with self.subTest(words[-2:]):
-                self.assertEqual(len(self.digests(*words)), 1, "expected the same bytes three times")
+                self.assertEqual(len(self.digests(*words)), 1, "expected the same bytes twice")
 
     def test_captures_differ_otherwise(self):
         """The check above can fail: without --reproducible every capture has its own uuid."""
@@ -37,17 +37,16 @@ class Determinism(CliCase):
         self.assertNotEqual(*(self.result("info", name)["uuid"] for name in ("a.h5", "b.h5")))
 
     def test_threads(self):
-        """Statistics, maps, logits and text are the same bytes with 1, 2 and 3 threads."""
+        """Statistics, maps, logits and text are the same bytes with any number of threads."""
         outputs = {}
         for threads in ("1", "2", "3"):
             self.capture("a.h5", "-n", "12", "--threads", threads, "--force", prompt=PROMPT)
             names = []
-            for metric in self.result("info", "a.h5")["statistics"].split():
-                if metric == "jmax":
-                    continue
+            for metric in ("received0", "distance"):
                 self.run_cli("stats", "a.h5", "-m", metric, "-o", f"{metric}.npy", "--force")
                 names.append(f"{metric}.npy")
-            for metric, per in (("entropy", "row"), ("lse", "row"), ("received", "col")):
+            for metric, per in (("entropy", "row"), ("lse", "row"), ("dist2", "row"), ("sink", "row"), ("pmax", "row"),
+                                ("received", "col"), ("received_tail", "col")):
                 self.run_cli("stats", "a.h5", "-m", metric, "--per", per, "-o", f"{metric}-{per}.npy", "--force")
                 names.append(f"{metric}-{per}.npy")
             self.run_cli("map", "a.h5", "--head", "2.3", "--threads", threads, "-o", "map.npy", "--force")

@@ -46,7 +46,7 @@ class NoFiles(Hostile):
             for path in ("absent.h5", "pipe.h5", "folder.h5", "dangling.h5", "loop.h5", "socket.h5", "/dev/zero",
                          "x" * 5000, "no/such/folder/a.h5", b"\xff\xfe", "a\nb"):
                 self.read_capture(path, (3,))
-                self.refuse(3, "generate", path, "-p", "x")
+                self.run_cli("generate", path, "-p", "x", code=3)
         self.refuse(3, "compare", "absent.h5", "absent.h5", mentions=["absent.h5"])
 
 
@@ -150,9 +150,9 @@ class Limits(Hostile):
         return self.run_cli(*words, code=None, preexec_fn=lambda: resource.setrlimit(kind, (amount, amount)), **options)
 
     def test_memory(self):
-        self.write("long.txt", "The cat sat on the mat. " * 2000)
+        self.write("long.txt", "The cat sat on the mat. " * 400)
         codes = []
-        for megabytes in (60, 100, 140, 180, 240, 320, 480):
+        for megabytes in (60, 90, 120, 150, 200, 400):
             run = self.limited(resource.RLIMIT_AS, megabytes << 20, "capture", self.tiny, "-f", "long.txt", "-o", "a.h5",
                                "--level", "summary", "--force", "--threads", "2", env={"MALLOC_ARENA_MAX": "1"})
             with self.subTest(megabytes=megabytes):

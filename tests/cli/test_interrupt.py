@@ -7,7 +7,7 @@ import time
 
 from cli_case import CliCase, Run, main, one_document, read_npy
 
-TEXT = "The cat sat on the mat, and the dog ran. " * 900  # some ten thousand tokens: seconds of work
+TEXT = "The cat sat on the mat, and the dog ran. " * 500  # some ten thousand tokens: a second of work or more
 
 
 class Interrupt(CliCase):
