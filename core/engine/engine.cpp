@@ -1,5 +1,7 @@
 #include "core/engine/engine.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "core/engine/engine_impl.h"
@@ -82,6 +84,20 @@ ThreadPool& Engine::pool() const {
   return impl_->pool;
 }
 
+namespace {
+
+/// Of all pieces in the order of their ids, each with its length.
+std::string vocabulary_sha256(const formats::Tokenizer& tokenizer) {
+  std::string pieces;
+  for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const std::string piece = tokenizer.piece(static_cast<std::int32_t>(id));
+    pieces += fmt::format("{}:", piece.size()) + piece;
+  }
+  return sha256_hex(pieces);
+}
+
+}  // namespace
+
 capture::ModelInfo Engine::model_info() const {
   const formats::ModelSpec& s = spec();
   capture::ModelInfo info;
@@ -105,6 +121,7 @@ capture::ModelInfo Engine::model_info() const {
   for (const auto& stamp : model().stamps) info.file_sizes.push_back(static_cast<std::int64_t>(stamp.size));
   info.chat_template = model().chat_template;
   if (!info.chat_template.empty()) info.chat_template_sha256 = sha256_hex(info.chat_template);
+  if (model().tokenizer) info.tokenizer_sha256 = vocabulary_sha256(*model().tokenizer);
   return info;
 }
 

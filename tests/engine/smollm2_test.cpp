@@ -145,5 +145,10 @@ TEST_F(SmolLm2, GenerateStopsAfterAnEndToken) {
   for (std::size_t t = 0; t < found.size(); ++t) EXPECT_EQ(found[t].id, ids[t]);
 }
 
+TEST_F(SmolLm2, InfoNamesTheVocabulary) {
+  // Made in Python from the pieces of the reference tokenizer.
+  EXPECT_EQ(engine().model_info().tokenizer_sha256, "b3988a473a2824c04b1c8fd9c51e7b85e2236008a78e2c15de78450484f1e761");
+}
+
 }  // namespace
 }  // namespace headlight::engine
