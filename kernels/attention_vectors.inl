@@ -194,10 +194,11 @@ HEADLIGHT_INLINE Part part_xor(Part a, Part b) {
 }
 HEADLIGHT_INLINE void part_split(Part x, Part& mantissa, Part& exponent) {
   for (int l = 0; l < kPartLanes; ++l) {
-    std::int32_t bits;
+    std::uint32_t bits;
     const float value = x[l];
     __builtin_memcpy(&bits, &value, sizeof bits);
-    const std::int32_t power = (bits - kRootHalfBits) >> 23;
+    // Without a sign, because lanes behind the last row may hold anything.
+    const std::int32_t power = static_cast<std::int32_t>(bits - std::uint32_t{kRootHalfBits}) >> 23;
     mantissa[l] = __builtin_ldexpf(value, -power);
     exponent[l] = static_cast<float>(power);
   }
