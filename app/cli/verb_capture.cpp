@@ -75,6 +75,8 @@ capture::Provenance make_provenance(const Invocation& invocation, const CaptureO
   provenance.compute_dtype = "f32";
   provenance.kv_dtype = options.model.kv_dtype;
   provenance.activation_quant = options.model.act_quant;
+  provenance.embedding_scale = options.model.gemma_embed_scale;
+  provenance.sliding_window = options.model.sliding_window;
   provenance.device_name = "cpu";
   provenance.command_line = invocation.command_line;
   provenance.started = utc_now();

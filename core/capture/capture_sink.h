@@ -27,7 +27,9 @@ struct ModelInfo {
 /// Where and how the run was made.
 struct Provenance {
   std::string tool_version, git_commit, build_type, compiler, cpu, cpu_tier, compute_dtype, kv_dtype, activation_quant;
-  std::string device_name;  ///< "cpu" or the name of the GPU
+  std::string embedding_scale;       ///< Gemma's sqrt(hidden_size): "f32", or "weight" = rounded as the weights are
+  std::int64_t sliding_window = -1;  ///< >= 0: the window that replaced the one of the file
+  std::string device_name;           ///< "cpu" or the name of the GPU
   std::string command_line;
   std::string started;  ///< ISO 8601 UTC
   int threads = 1;

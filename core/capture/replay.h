@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <stop_token>
 
 #include "base/buffer.h"
 #include "base/thread_pool.h"
 #include "core/capture/capture_view.h"
+#include "kernels/attention.h"
 
 namespace headlight::capture {
 
@@ -39,14 +41,21 @@ Buffer<float> replay_pooled(const CaptureView& view, const HeadRef& head, const 
                             std::int64_t pool_cols, Pooling pooling, ThreadPool& pool, std::stop_token stop = {});
 
 /// Every row and column statistic of a head recomputed from q, k in float64 (nothing but q, k and the layer's
-/// parameters is used, not even lse). The oracle of `verify`.
+/// parameters is used, not even lse). The oracle of `verify`. Row arrays count from the first row asked for.
 struct HeadOracle {
   std::vector<double> lse, entropy, pmax, first, sink, local, dist1, dist2, off0, off1, null_mass, received,
       received_tail;
   std::vector<std::int64_t> jmax;
-  std::vector<double> score_absmax;  ///< max |s| of each row, for the tolerance
+  std::vector<double> group_mass_gi;         ///< [segments][rows]
+  std::vector<double> block_sum, block_max;  ///< [B][B], over the rows asked for; empty without an overview
+  std::vector<double> score_absmax;          ///< max |s| of each row, for the tolerance
 };
+
+/// One row of A in float64, entries [keys.begin, keys.end) of attn_j are valid. Called from several threads.
+using OracleRowVisitor =
+    std::function<void(std::int64_t row, kernels::KeyRange keys, const std::vector<double>& attn_j)>;
+
 HeadOracle recompute_head(const CaptureView& view, const HeadRef& head, std::int64_t row_begin, std::int64_t row_end,
-                          ThreadPool& pool, std::stop_token stop = {});
+                          ThreadPool& pool, std::stop_token stop = {}, const OracleRowVisitor& visit = {});
 
 }  // namespace headlight::capture

@@ -29,6 +29,47 @@ struct OracleSettings {
   std::int64_t sink_size = 4, local_window = 256, row_begin = 0;
   double null_logit = -kInf;
   KeyRange tail_rows;
+  std::size_t num_segments = 0;
+  std::vector<std::int16_t> segment_of_key_j;
+  std::int64_t block_edge = 0, block_count = 0;
+};
+
+// Sums over rows of one chunk.
+struct OracleColumns {
+  std::vector<double> received, received_tail, block_sum, block_max;
+
+  OracleColumns(std::int64_t num_keys, std::int64_t block_count)
+      : received(static_cast<std::size_t>(num_keys), 0.0),
+        received_tail(received),
+        block_sum(static_cast<std::size_t>(block_count * block_count), 0.0),
+        block_max(block_sum) {}
+
+  void add_row(const OracleSettings& settings, std::int64_t position, KeyRange keys,
+               const std::vector<double>& attn_j) {
+    const bool in_tail = position >= settings.tail_rows.begin && position < settings.tail_rows.end;
+    for (auto j = static_cast<std::size_t>(keys.begin); j < static_cast<std::size_t>(keys.end); ++j) {
+      received[j] += attn_j[j];
+      if (in_tail) received_tail[j] += attn_j[j];
+    }
+    if (settings.block_edge == 0) return;
+    const std::int64_t row = position / settings.block_edge * settings.block_count;
+    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+      const auto block = static_cast<std::size_t>(row + j / settings.block_edge);
+      const double attn = attn_j[static_cast<std::size_t>(j)];
+      block_sum[block] += attn;
+      block_max[block] = std::max(block_max[block], attn);
+    }
+  }
+
+  void add(const OracleColumns& other) {
+    const auto sum = [](std::vector<double>& to, const std::vector<double>& from) {
+      for (std::size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+    };
+    sum(received, other.received);
+    sum(received_tail, other.received_tail);
+    sum(block_sum, other.block_sum);
+    for (std::size_t i = 0; i < block_max.size(); ++i) block_max[i] = std::max(block_max[i], other.block_max[i]);
+  }
 };
 
 // Scores of one row in float64, largest magnitude and lse.
@@ -79,23 +120,34 @@ void reduce_row(const OracleSettings& settings, std::int64_t position, KeyRange 
     out.dist2[at] += attn * distance * distance;
   }
   out.entropy[at] = entropy;
+  if (settings.num_segments == 0) return;
+  for (std::int64_t j = keys.begin; j < keys.end; ++j)
+    if (const int g = settings.segment_of_key_j[static_cast<std::size_t>(j)]; g >= 0)
+      out.group_mass_gi[static_cast<std::size_t>(g) * out.lse.size() + at] += score_j[static_cast<std::size_t>(j)];
 }
 
-HeadOracle empty_oracle(std::int64_t num_rows, std::int64_t num_keys) {
+HeadOracle empty_oracle(std::int64_t num_rows, std::size_t num_segments) {
   const std::vector<double> row(static_cast<std::size_t>(num_rows), 0.0);
-  const std::vector<double> column(static_cast<std::size_t>(num_keys), 0.0);
   HeadOracle out;
   for (auto* values : {&out.entropy, &out.pmax, &out.first, &out.sink, &out.local, &out.dist1, &out.dist2, &out.off0,
                        &out.off1, &out.null_mass, &out.score_absmax})
     *values = row;
   out.lse.assign(row.size(), -kInf);
   out.jmax.assign(row.size(), -1);
-  out.received = out.received_tail = column;
+  out.group_mass_gi.assign(num_segments * row.size(), 0.0);
   return out;
 }
 
-OracleSettings settings_of(const ReplayHead& head, const CapturePlan& plan, std::int64_t row_begin) {
+OracleSettings settings_of(const ReplayHead& head, const CaptureView& view, std::int64_t row_begin) {
+  const CapturePlan& plan = view.header().plan;
+  const RecordInfo record = view.record(head.ref.record);
   OracleSettings settings;
+  settings.num_segments = record.header.segments.size();
+  for (const TokenInfo& token : record.header.tokens) settings.segment_of_key_j.push_back(token.segment);
+  if (record.has_overview) {
+    settings.block_edge = record.block_edge;
+    settings.block_count = record.block_count;
+  }
   settings.parameters = head.parameters;
   settings.geometry = head.geometry;
   settings.sink_size = plan.sink_size;
@@ -110,41 +162,36 @@ OracleSettings settings_of(const ReplayHead& head, const CapturePlan& plan, std:
 }  // namespace
 
 HeadOracle recompute_head(const CaptureView& view, const HeadRef& ref, std::int64_t row_begin, std::int64_t row_end,
-                          ThreadPool& pool, std::stop_token stop) {
+                          ThreadPool& pool, std::stop_token stop, const OracleRowVisitor& visit) {
   const ReplayHead head = open_replay_head(view, ref, {row_begin, row_end, 0, 0}, false);
-  const OracleSettings settings = settings_of(head, view.header().plan, row_begin);
+  const OracleSettings settings = settings_of(head, view, row_begin);
   const std::int64_t num_rows = row_end - row_begin, num_keys = head.geometry.num_rows, dim = head.head_dim;
-  HeadOracle out = empty_oracle(num_rows, num_keys);
+  HeadOracle out = empty_oracle(num_rows, settings.num_segments);
   Buffer<float> q_id(static_cast<std::size_t>(num_rows * dim)), k_jd(static_cast<std::size_t>(num_keys * dim));
   view.read_q(ref.record, ref.layer, ref.head, row_begin, row_end, q_id.data());
   view.read_k(ref.record, ref.layer, head.kv_head, 0, num_keys, k_jd.data());
 
   const std::int64_t chunks = std::min(kChunks, num_rows);
-  std::vector<std::vector<double>> received(static_cast<std::size_t>(chunks)), tail(received);
+  OracleColumns total(num_keys, settings.block_count);
+  std::vector<OracleColumns> columns(static_cast<std::size_t>(chunks), total);
   pool.parallel_for(chunks, [&](std::int64_t chunk, int) {
-    auto& received_j = received[static_cast<std::size_t>(chunk)];
-    auto& tail_j = tail[static_cast<std::size_t>(chunk)];
-    received_j.assign(static_cast<std::size_t>(num_keys), 0.0);
-    tail_j.assign(static_cast<std::size_t>(num_keys), 0.0);
     std::vector<double> attn_j(static_cast<std::size_t>(num_keys));
     for (std::int64_t n = chunk * num_rows / chunks; n < (chunk + 1) * num_rows / chunks; ++n) {
       check_stop(stop);
       const KeyRange keys = settings.geometry.mask.visible(row_begin + n, num_keys);
-      if (keys.size() == 0) continue;
-      score_row(settings, q_id.data() + n * dim, k_jd.data(), dim, keys, attn_j);
-      reduce_row(settings, row_begin + n, keys, attn_j, out);
-      const bool in_tail = row_begin + n >= settings.tail_rows.begin && row_begin + n < settings.tail_rows.end;
-      for (auto j = static_cast<std::size_t>(keys.begin); j < static_cast<std::size_t>(keys.end); ++j) {
-        received_j[j] += attn_j[j];
-        if (in_tail) tail_j[j] += attn_j[j];
+      if (keys.size() > 0) {
+        score_row(settings, q_id.data() + n * dim, k_jd.data(), dim, keys, attn_j);
+        reduce_row(settings, row_begin + n, keys, attn_j, out);
+        columns[static_cast<std::size_t>(chunk)].add_row(settings, row_begin + n, keys, attn_j);
       }
+      if (visit) visit(row_begin + n, keys, attn_j);
     }
   });
-  for (std::size_t chunk = 0; chunk < received.size(); ++chunk)
-    for (std::size_t j = 0; j < out.received.size(); ++j) {
-      out.received[j] += received[chunk][j];
-      out.received_tail[j] += tail[chunk][j];
-    }
+  for (const OracleColumns& part : columns) total.add(part);
+  out.received = std::move(total.received);
+  out.received_tail = std::move(total.received_tail);
+  out.block_sum = std::move(total.block_sum);
+  out.block_max = std::move(total.block_max);
   return out;
 }
 

@@ -27,12 +27,14 @@ void define_provenance(PartFile& file, const CaptureHeader& header) {
                                                               {"compute_dtype", &p.compute_dtype},
                                                               {"kv_dtype", &p.kv_dtype},
                                                               {"activation_quant", &p.activation_quant},
+                                                              {"embedding_scale", &p.embedding_scale},
                                                               {"device_name", &p.device_name},
                                                               {"command_line", &p.command_line}};
   for (const auto& [name, text] : texts) file.set_attribute(group, name, *text);
   file.set_attribute(group, "started", file.is_reproducible() ? capture_time_text(true) : p.started);
   file.set_attribute(group, "finished_unix_ms", std::int64_t{-1});
   file.set_attribute(group, "threads", std::int32_t{p.threads});
+  file.set_attribute(group, "sliding_window", p.sliding_window);
   file.set_attribute(group, "seed", p.seed);
   file.set_attribute(group, "deterministic", static_cast<std::uint8_t>(p.deterministic));
   const std::string environment =
@@ -260,6 +262,8 @@ CaptureHeader read_header(const StoredFile& file) {
   p.compute_dtype = file.text(provenance, "compute_dtype");
   p.kv_dtype = file.text(provenance, "kv_dtype");
   p.activation_quant = file.text(provenance, "activation_quant");
+  p.embedding_scale = file.text(provenance, "embedding_scale");
+  p.sliding_window = file.integer(provenance, "sliding_window");
   p.device_name = file.text(provenance, "device_name");
   p.command_line = file.text(provenance, "command_line");
   p.started = file.text(provenance, "started");

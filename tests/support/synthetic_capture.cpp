@@ -288,6 +288,8 @@ CaptureHeader SyntheticRun::header() const {
                     "f32",
                     "f32",
                     "none",
+                    "weight",
+                    12,
                     "cpu",
                     "headlight capture",
                     "2026-01-02T03:04:05Z",
