@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 
 #include "core/capture/statistics.h"
+#include "core/capture_hdf5/layer_parameters.h"
 #include "core/capture_hdf5/layout.h"
+#include "core/capture_hdf5/token_columns.h"
 
 namespace headlight::capture::hdf5 {
 namespace {
@@ -36,7 +38,7 @@ CorpusReader::CorpusReader(const StoredFile& file, const CaptureHeader& header) 
   token_ = offsets("token_offset", "token_id");
   generated_ = offsets("generated_offset", "generated_logprob");
   segment_ = offsets("segment_offset", "segment_begin");
-  read_layers();
+  layers_ = read_layer_parameters(file_, "/corpus/layers", header_);
 }
 
 std::vector<std::int64_t> CorpusReader::offsets(const char* name, const char* target) const {
@@ -48,55 +50,6 @@ std::vector<std::int64_t> CorpusReader::offsets(const char* name, const char* ta
       file_.refuse(Errc::damaged, path(name),
                    fmt::format("expected ascending offsets up to {}, found {} at {}", limit, values[i], i));
   return values;
-}
-
-void CorpusReader::read_layers() {
-  const hsize_t layers = header_.plan.layers.size(), heads = size(header_.model.num_heads);
-  const Buffer<float> scale = file_.read_floats(path("layers/scale"), {0}, {layers});
-  const Buffer<float> cap = file_.read_floats(path("layers/soft_cap"), {0}, {layers});
-  const Buffer<float> null_logit = file_.read_floats(path("layers/null_logit"), {0, 0}, {layers, heads});
-  const auto window = file_.read_integers(path("layers/window"), layers);
-  const auto causal = file_.read_integers(path("layers/causal"), layers);
-  for (std::size_t l = 0; l < layers; ++l) {
-    LayerParameters layer{header_.plan.layers[l], scale[l], cap[l], window[l], causal[l] != 0, {}};
-    const float* begin = null_logit.data() + l * heads;
-    if (std::any_of(begin, begin + heads, [](float logit) { return std::isfinite(logit); }))
-      layer.null_logit_h.assign(begin, begin + heads);
-    layers_.push_back(std::move(layer));
-  }
-}
-
-void CorpusReader::read_tokens(std::int64_t r, RecordHeader& record) const {
-  const auto at = static_cast<std::size_t>(r);
-  const hsize_t begin = size(token_[at]), end = size(token_[at + 1]);
-  const auto column = [&](const char* name) { return file_.read_integers(path(name), begin, end); };
-  const auto id = column("token_id"), kind = column("token_kind"), segment = column("token_segment");
-  const auto byte_begin = column("token_byte_begin"), byte_end = column("token_byte_end");
-  const auto char_begin = column("token_char_begin"), char_end = column("token_char_end");
-  const auto pieces = file_.read_integers(path("piece_offset"), begin, end + 1);
-  for (std::size_t i = 1; i < pieces.size(); ++i)
-    if (pieces[i - 1] < 0 || pieces[i - 1] > pieces[i])
-      file_.refuse(Errc::damaged, path("piece_offset"), fmt::format("is not ascending in record {}", r));
-  const std::string bytes = file_.bytes(path("piece_utf8"), size(pieces.front()), size(pieces.back()));
-  const auto text_size = static_cast<std::int64_t>(record.text.size());
-  for (std::size_t i = 0; i < id.size(); ++i) {
-    TokenInfo token;
-    token.id = static_cast<std::int32_t>(id[i]);
-    token.kind = static_cast<std::uint8_t>(kind[i]);
-    token.byte_begin = byte_begin[i];
-    token.byte_end = byte_end[i];
-    token.char_begin = char_begin[i];
-    token.char_end = char_end[i];
-    token.segment = static_cast<std::int16_t>(segment[i]);
-    token.piece = bytes.substr(static_cast<std::size_t>(pieces[i] - pieces[0]),
-                               static_cast<std::size_t>(pieces[i + 1] - pieces[i]));
-    const bool inside = token.byte_begin >= -1 && token.byte_begin <= token.byte_end && token.byte_end <= text_size &&
-                        token.kind <= 7 && token.segment >= -1 &&
-                        token.segment < static_cast<std::int64_t>(record.segments.size());
-    if (!inside)
-      file_.refuse(Errc::damaged, path("token_id"), fmt::format("token {} of record {} is impossible", i, r));
-    record.tokens.push_back(std::move(token));
-  }
 }
 
 RecordInfo CorpusReader::record(std::int64_t r) const {
@@ -126,7 +79,7 @@ RecordInfo CorpusReader::record(std::int64_t r) const {
     name.resize(std::min(name.find('\0'), name.size()));
     record.segments.push_back({name, begin[s], end[s]});
   }
-  read_tokens(r, record);
+  record.tokens = read_tokens(file_, TokenColumns::of_corpus(), size(token_[at]), size(token_[at + 1]), record);
   info.num_rows = one("n_rows");
   record.num_rows = info.num_rows;
   info.num_generated = generated_[at + 1] - generated_[at];

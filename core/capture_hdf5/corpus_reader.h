@@ -29,8 +29,6 @@ class CorpusReader {
 
  private:
   std::vector<std::int64_t> offsets(const char* name, const char* target) const;
-  void read_layers();
-  void read_tokens(std::int64_t r, RecordHeader& record) const;
 
   const StoredFile& file_;
   const CaptureHeader& header_;

@@ -49,22 +49,11 @@ CorpusSink::CorpusSink(std::filesystem::path path, const CaptureWriterOptions& o
 
 template <class Work>
 void CorpusSink::guarded(const Work& work) {
-  if (failure_) throw Error(*failure_);
-  try {
-    work();
-  } catch (const Error& error) {
-    if (error.code() != Errc::io && error.code() != Errc::internal) throw;
-    failure_ = error;
-    try {
-      if (file_) file_->check_disk();
-    } catch (const Error& cause) {
-      failure_ = cause;
-    }
+  const auto close = [&] {
     single_.reset();
     tables_.reset();
-    if (file_) file_->abandon();
-    throw Error(*failure_);
-  }
+  };
+  latch_.guard(file_, close, work);
 }
 
 void CorpusSink::begin(const CaptureHeader& header) {
@@ -170,7 +159,7 @@ void CorpusSink::append_generated(const TokenInfo& token, float logprob) {
 }
 
 void CorpusSink::end_record(std::int64_t rows_done, const std::vector<std::pair<std::string, double>>& timing) {
-  if (failure_ || !record_) return;
+  if (latch_.failed() || !record_) return;
   guarded([&] {
     const std::int64_t there = layer_rows_.empty() ? 0 : *std::min_element(layer_rows_.begin(), layer_rows_.end());
     const bool whole = rows_done > 0 && there >= rows_done;
@@ -200,7 +189,7 @@ void CorpusSink::flush() {
 }
 
 void CorpusSink::finish(bool complete) {
-  if (failure_ || !file_) return;
+  if (latch_.failed() || !file_) return;
   guarded([&] {
     if (record_) end_record(0, {});
     tables_->write_moments();

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "core/capture_hdf5/corpus_tables.h"
 #include "core/capture_hdf5/single_sink.h"
@@ -42,7 +41,7 @@ class CorpusSink final : public CaptureSink {
   std::unique_ptr<CorpusRecord> record_;
   std::unique_ptr<HeadMeans> means_;
   std::vector<std::int64_t> layer_rows_;
-  std::optional<Error> failure_;
+  FailureLatch latch_;
 };
 
 /// `<stem>.d`, the folder beside `path` that holds a corpus' records.

@@ -6,7 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "core/capture_hdf5/layer_parameters.h"
 #include "core/capture_hdf5/layout.h"
+#include "core/capture_hdf5/token_columns.h"
 
 namespace headlight::capture::hdf5 {
 namespace {
@@ -131,47 +133,12 @@ void CorpusTables::define_values() {
           "over records; m2 = sum of squared deviations");
   fixed("accum/n", "layer,head,statistic", Element::i64, {layers, heads, count}, "records that have a value");
   file_.create_group("/corpus/layers");
-  fixed("layers/scale", "layer", Element::f32, {layers}, "factor of q.k");
-  fixed("layers/soft_cap", "layer", Element::f32, {layers}, "soft cap of the scores, 0 = off");
-  fixed("layers/window", "layer", Element::i64, {layers}, "sliding window, 0 = none");
-  fixed("layers/causal", "layer", Element::u8, {layers}, "1 = keys after the row are invisible");
-  fixed("layers/null_logit", "layer,head", Element::f32, {layers, heads}, "learned sink logit, -inf = none");
-}
-
-void CorpusTables::write_layers(const RecordHeader& record) {
-  const hsize_t layers = record.layers.size(), heads = size(header_.model.num_heads);
-  std::vector<float> scale, cap, null_logit(layers * heads, -std::numeric_limits<float>::infinity());
-  std::vector<std::int64_t> window;
-  std::vector<std::uint8_t> causal;
-  for (const LayerParameters& layer : record.layers) {
-    std::copy(layer.null_logit_h.begin(), layer.null_logit_h.end(),
-              null_logit.begin() + static_cast<std::ptrdiff_t>(scale.size() * heads));
-    scale.push_back(layer.scale);
-    cap.push_back(layer.soft_cap);
-    window.push_back(layer.window);
-    causal.push_back(layer.causal);
-  }
-  array("layers/scale").write({0}, {layers}, scale.data());
-  array("layers/soft_cap").write({0}, {layers}, cap.data());
-  array("layers/window").write({0}, {layers}, window.data());
-  array("layers/causal").write({0}, {layers}, causal.data());
-  array("layers/null_logit").write({0, 0}, {layers, heads}, null_logit.data());
+  for (ArraySpec& spec : layer_parameter_arrays("/corpus/layers", header_)) file_.create_array(std::move(spec));
 }
 
 void CorpusTables::append_tokens(const CorpusRecord& record) {
   const auto& tokens = record.header.tokens;
-  const auto put = [&]<class T>(const char* name, T TokenInfo::*member) {
-    std::vector<T> values;
-    for (const TokenInfo& token : tokens) values.push_back(token.*member);
-    array(name).append(values.data(), values.size());
-  };
-  std::string pieces;
   std::vector<std::string> names;
-  std::vector<std::int64_t> offsets;
-  for (const TokenInfo& token : tokens) {
-    pieces += token.piece;
-    offsets.push_back(piece_bytes_ + static_cast<std::int64_t>(pieces.size()));
-  }
   std::vector<std::int32_t> begin, end;
   for (const Segment& segment : record.header.segments) {
     names.push_back(segment.name);
@@ -180,29 +147,20 @@ void CorpusTables::append_tokens(const CorpusRecord& record) {
   }
   if (done_ == 0) {
     const std::int64_t zero = 0;
-    for (const char* name : {"text_offset", "token_offset", "generated_offset", "segment_offset", "piece_offset"})
+    for (const char* name : {"text_offset", "token_offset", "generated_offset", "segment_offset"})
       array(name).write({0}, {1}, &zero);
   }
+  const hsize_t first = size(tokens_);
   tokens_ += static_cast<std::int64_t>(tokens.size());
   text_bytes_ += static_cast<std::int64_t>(record.header.text.size());
-  piece_bytes_ += static_cast<std::int64_t>(pieces.size());
   generated_ += static_cast<std::int64_t>(record.generated_logprob.size());
   segments_ += static_cast<std::int64_t>(begin.size());
   file_.grow_scale("/corpus/token", size(tokens_));
   file_.grow_scale("/corpus/token_pointer", size(tokens_ + 1));
   file_.grow_scale("/corpus/text_byte", size(text_bytes_));
-  file_.grow_scale("/corpus/piece_byte", size(piece_bytes_));
   file_.grow_scale("/corpus/generated", size(generated_));
   file_.grow_scale("/corpus/segment", size(segments_));
-  put("token_id", &TokenInfo::id);
-  put("token_kind", &TokenInfo::kind);
-  put("token_byte_begin", &TokenInfo::byte_begin);
-  put("token_byte_end", &TokenInfo::byte_end);
-  put("token_char_begin", &TokenInfo::char_begin);
-  put("token_char_end", &TokenInfo::char_end);
-  put("token_segment", &TokenInfo::segment);
-  array("piece_utf8").append(pieces.data(), pieces.size());
-  array("piece_offset").append(offsets.data(), offsets.size());
+  piece_bytes_ = write_tokens(file_, TokenColumns::of_corpus(), first, piece_bytes_, tokens);
   array("text_utf8").append(record.header.text.data(), record.header.text.size());
   array("generated_logprob").append(record.generated_logprob.data(), record.generated_logprob.size());
   array("segment_name").append(pack_texts(names, kIdText).data(), begin.size());
@@ -232,7 +190,7 @@ void CorpusTables::append_values(const CorpusRecord& record) {
 }
 
 void CorpusTables::append(const CorpusRecord& record) {
-  if (done_ == 0) write_layers(record.header);
+  if (done_ == 0) write_layer_parameters(file_, "/corpus/layers", header_, record.header.layers);
   file_.grow_scale("/corpus/record", size(done_ + 1));
   file_.grow_scale("/corpus/record_pointer", size(done_ + 2));
   append_tokens(record);

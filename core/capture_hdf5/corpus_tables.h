@@ -41,7 +41,6 @@ class CorpusTables {
   ArrayWriter& array(const std::string& name) { return file_.array("/corpus/" + name); }
   void append_tokens(const CorpusRecord& record);
   void append_values(const CorpusRecord& record);
-  void write_layers(const RecordHeader& record);
   void add_moments(const std::vector<float>& values);
   template <class T>
   void add(const char* name, T value) {

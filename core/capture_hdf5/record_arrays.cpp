@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/capture/log_code.h"
+#include "core/capture_hdf5/layer_parameters.h"
 #include "core/capture_hdf5/layout.h"
 
 namespace headlight::capture::hdf5 {
@@ -89,13 +90,8 @@ void add_statistics(std::vector<ArraySpec>& out, const RecordShape& s) {
 
 void add_replay(std::vector<ArraySpec>& out, const CaptureHeader& header, const RecordShape& s) {
   const std::string group = s.group + "/replay/";
-  const Sizes per_layer{size(s.layers)}, per_head{size(s.layers), size(s.heads)};
-  out.push_back(small_array(group + "scale", "layer", Element::f32, per_layer, "factor of q.k"));
-  out.push_back(small_array(group + "soft_cap", "layer", Element::f32, per_layer, "soft cap of the scores, 0 = off"));
-  out.push_back(small_array(group + "window", "layer", Element::i64, per_layer, "sliding window, 0 = none"));
-  out.push_back(small_array(group + "causal", "layer", Element::u8, per_layer, "1 = keys after the row are invisible"));
-  out.push_back(
-      small_array(group + "null_logit", "layer,head", Element::f32, per_head, "learned sink logit, -inf = none"));
+  for (ArraySpec& spec : layer_parameter_arrays(s.group + "/replay", header)) out.push_back(std::move(spec));
+  const Sizes per_head{size(s.layers), size(s.heads)};
   out.push_back(small_array(group + "recorded", "layer,head", Element::u8, per_head, "1 = q of the head is stored"));
   if (header.plan.level == CaptureLevel::summary) return;
   const Element element = header.plan.replay_dtype == DType::f32   ? Element::f32

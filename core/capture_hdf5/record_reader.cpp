@@ -9,7 +9,9 @@
 #include "base/checked.h"
 #include "core/capture/derive.h"
 #include "core/capture/statistics.h"
+#include "core/capture_hdf5/layer_parameters.h"
 #include "core/capture_hdf5/layout.h"
+#include "core/capture_hdf5/token_columns.h"
 
 namespace headlight::capture::hdf5 {
 namespace {
@@ -32,10 +34,11 @@ void check_range(std::string_view what, std::int64_t value, std::int64_t count) 
 
 RecordReader::RecordReader(const StoredFile& file, const CaptureHeader& header) : file_(file), header_(header) {
   read_sizes();
-  read_tokens();
-  read_segments();
+  read_text();
   read_parameters();
   check_arrays();
+  find_contents();
+  check_blocks();
   check_topk();
 }
 
@@ -70,46 +73,12 @@ void RecordReader::read_sizes() {
   limit("first_key", record.first_key, record.num_rows);
 }
 
-void RecordReader::read_tokens() {
+void RecordReader::read_text() {
   RecordHeader& record = info_.header;
   record.text = file_.bytes(path("text/utf8"));
-  const hsize_t count = size(record.num_prompt_tokens + info_.num_generated);
-  const auto column = [&](const char* name, std::int64_t low, std::int64_t high) {
-    auto values = file_.read_integers(path(std::string("text/") + name), count);
-    for (const std::int64_t value : values)
-      if (value < low || value > high)
-        file_.refuse(Errc::damaged, path(std::string("text/") + name),
-                     fmt::format("expected numbers within {}..{}, found {}", low, high, value));
-    return values;
-  };
-  const auto text_size = static_cast<std::int64_t>(record.text.size());
-  const auto id = column("token_id", -1, std::numeric_limits<std::int32_t>::max());
-  const auto kind = column("token_kind", 0, 7);
-  const auto byte_begin = column("token_byte_begin", -1, text_size), byte_end = column("token_byte_end", -1, text_size);
-  const auto char_begin = column("token_char_begin", -1, text_size), char_end = column("token_char_end", -1, text_size);
-  const auto segment = column("segment", -1, std::numeric_limits<std::int16_t>::max());
-  const auto offset = file_.read_integers(path("text/piece_offset"), count + 1);
-  const auto piece_bytes = static_cast<std::int64_t>(file_.array(path("text/piece_utf8"), 1).dims[0]);
-  for (std::size_t i = 0; i < offset.size(); ++i)
-    if (offset[i] < (i == 0 ? 0 : offset[i - 1]) || offset[i] > piece_bytes)
-      file_.refuse(Errc::damaged, path("text/piece_offset"),
-                   fmt::format("expected ascending offsets up to {}, found {} at {}", piece_bytes, offset[i], i));
-  const std::string pieces = file_.bytes(path("text/piece_utf8"), size(offset.back()));
-  for (hsize_t i = 0; i < count; ++i) {
-    TokenInfo token;
-    token.id = static_cast<std::int32_t>(id[i]);
-    token.kind = static_cast<std::uint8_t>(kind[i]);
-    token.byte_begin = byte_begin[i];
-    token.byte_end = byte_end[i];
-    token.char_begin = char_begin[i];
-    token.char_end = char_end[i];
-    token.segment = static_cast<std::int16_t>(segment[i]);
-    token.piece =
-        pieces.substr(static_cast<std::size_t>(offset[i]), static_cast<std::size_t>(offset[i + 1] - offset[i]));
-    if ((token.byte_begin < 0) != (token.byte_end < 0) || token.byte_begin > token.byte_end)
-      file_.refuse(Errc::damaged, path("text/token_byte_end"), fmt::format("ends before token {} begins", i));
-    record.tokens.push_back(std::move(token));
-  }
+  read_segments();
+  record.tokens = read_tokens(file_, TokenColumns::of_record("/rec/0"), 0,
+                              size(record.num_prompt_tokens + info_.num_generated), record);
   info_.generated_logprob.resize(static_cast<std::size_t>(info_.num_generated));
   file_.read_floats(file_.array(path("generated/logprob"), 1), {0}, {size(info_.num_generated)},
                     info_.generated_logprob.data());
@@ -126,45 +95,16 @@ void RecordReader::read_segments() {
       file_.refuse(Errc::damaged, path("segments/end"), fmt::format("segment {} ends before it begins", s));
     info_.header.segments.push_back({names[s], begin[s], end[s]});
   }
-  for (const TokenInfo& token : info_.header.tokens)
-    if (token.segment >= static_cast<std::int16_t>(std::min<std::size_t>(names.size(), 32767)))
-      file_.refuse(Errc::damaged, path("text/segment"),
-                   fmt::format("expected a segment below {}, found {}", names.size(), token.segment));
 }
 
 void RecordReader::read_parameters() {
-  const auto layers = header_.plan.layers.size();
-  const auto heads = static_cast<hsize_t>(header_.model.num_heads);
-  const auto check_columns = [&](const char* name, hsize_t entries) {
-    const auto& dims = file_.arrays().at(path(name)).dims;
-    if (dims[0] != layers || (entries > 0 && dims[1] != entries))
-      file_.refuse(Errc::damaged, path(name), fmt::format("expected {} layers, found {}", layers, dims[0]));
-  };
-  const Buffer<float> scale = file_.read_floats(path("replay/scale"), {0}, {layers});
-  const Buffer<float> cap = file_.read_floats(path("replay/soft_cap"), {0}, {layers});
-  const Buffer<float> null_logit = file_.read_floats(path("replay/null_logit"), {0, 0}, {layers, heads});
-  const auto window = file_.read_integers(path("replay/window"), layers);
-  const auto causal = file_.read_integers(path("replay/causal"), layers);
-  const Buffer<float> recorded = file_.read_floats(path("replay/recorded"), {0, 0}, {layers, heads});
-  for (const char* name : {"replay/scale", "replay/soft_cap", "replay/window", "replay/causal"}) check_columns(name, 0);
-  check_columns("replay/recorded", heads);
-  check_columns("replay/null_logit", heads);
-  for (std::size_t l = 0; l < layers; ++l) {
-    LayerParameters layer;
-    layer.layer = header_.plan.layers[l];
-    layer.scale = scale[l];
-    layer.soft_cap = cap[l];
-    layer.window = window[l];
-    layer.causal = causal[l] != 0;
-    if (!std::isfinite(layer.scale) || !std::isfinite(layer.soft_cap) || layer.soft_cap < 0.0f || layer.window < 0 ||
-        layer.window > (std::int64_t{1} << 40))
-      file_.refuse(Errc::damaged, path("replay"), fmt::format("has impossible parameters of layer {}", layer.layer));
-    const float* begin = null_logit.data() + l * heads;
-    if (std::any_of(begin, begin + heads, [](float logit) { return std::isfinite(logit); }))
-      layer.null_logit_h.assign(begin, begin + heads);
-    info_.header.layers.push_back(std::move(layer));
-  }
-  for (const float flag : recorded) recorded_lh_.push_back(flag != 0.0f ? 1 : 0);
+  info_.header.layers = read_layer_parameters(file_, path("replay"), header_);
+  const hsize_t layers = header_.plan.layers.size(), heads = size(header_.model.num_heads);
+  const auto& dims = file_.array(path("replay/recorded"), 2).dims;
+  if (dims[0] != layers || dims[1] != heads)
+    file_.refuse(Errc::damaged, path("replay/recorded"), fmt::format("expected {} layers, found {}", layers, dims[0]));
+  for (const float flag : file_.read_floats(path("replay/recorded"), {0, 0}, {layers, heads}))
+    recorded_lh_.push_back(flag != 0.0f ? 1 : 0);
 }
 
 /// Shape that a dataset must have when it is there; 0 = any size, kRows = at least the record's rows.
@@ -220,13 +160,15 @@ void RecordReader::check_arrays() {
                                  a, found));
     }
   }
+}
+
+void RecordReader::find_contents() {
   info_.replay_dtype = header_.plan.replay_dtype;
   info_.has_replay = recorded("replay/q") && recorded("replay/k");
   info_.has_values = recorded("replay/v");
   info_.has_columns = recorded("col/received");
   info_.has_overview = recorded("map/block_max") && recorded("map/block_sum");
   info_.has_dense = recorded("map/full");
-  info_.has_topk = file_.has(path("topk/layer")) && file_.array(path("topk/layer"), 1).dims[0] > 0;
   info_.has_hidden_states = recorded("hidden/x");
   info_.replay_row_begin = std::clamp<std::int64_t>(header_.plan.row_begin, 0, info_.num_rows);
   info_.replay_row_end = info_.num_rows;
@@ -238,26 +180,36 @@ void RecordReader::check_arrays() {
       file_.refuse(Errc::damaged, path("replay/q"),
                    fmt::format("expected {} rows, found {}", info_.replay_row_end - info_.replay_row_begin, kept));
   }
-  if (info_.has_overview) {
-    const auto& sum = file_.array(path("map/block_sum"), 4).dims;
-    const auto& max = file_.array(path("map/block_max"), 4).dims;
-    info_.block_edge = file_.integer(path("map/block_max"), "block_size");
-    info_.block_count = static_cast<std::int64_t>(max[2]);
-    if (sum != max || max[2] != max[3] || info_.block_edge < 1 || info_.block_edge > info_.header.num_rows ||
-        info_.block_count != (info_.header.num_rows + info_.block_edge - 1) / info_.block_edge)
-      file_.refuse(Errc::damaged, path("map/block_max"), "has blocks that do not cover the record");
-  }
+}
+
+void RecordReader::check_blocks() {
+  if (!info_.has_overview) return;
+  const auto& sum = file_.array(path("map/block_sum"), 4).dims;
+  const auto& max = file_.array(path("map/block_max"), 4).dims;
+  info_.block_edge = file_.integer(path("map/block_max"), "block_size");
+  info_.block_count = static_cast<std::int64_t>(max[2]);
+  if (sum != max || max[2] != max[3] || info_.block_edge < 1 || info_.block_edge > info_.header.num_rows ||
+      info_.block_count != (info_.header.num_rows + info_.block_edge - 1) / info_.block_edge)
+    file_.refuse(Errc::damaged, path("map/block_max"), "has blocks that do not cover the record");
 }
 
 void RecordReader::check_topk() {
-  if (!info_.has_topk) return;
+  if (!file_.has(path("topk/layer"))) return;
   const hsize_t rows = file_.array(path("topk/layer"), 1).dims[0];
   const hsize_t entries = file_.array(path("topk/indices"), 1).dims[0];
-  for (const char* name : {"topk/head", "topk/query", "topk/remainder"})
-    if (file_.array(path(name), 1).dims[0] != rows)
-      file_.refuse(Errc::damaged, path(name), fmt::format("expected {} rows, found another number", rows));
-  if (file_.array(path("topk/indptr"), 1).dims[0] != rows + 1 || file_.array(path("topk/data"), 1).dims[0] != entries)
-    file_.refuse(Errc::damaged, path("topk/indptr"), "does not fit the number of rows and entries");
+  // A file that was not closed may hold some columns of rows that do not count yet.
+  const bool is_final = file_.integer("/rec/0", "n_rows") >= 0;
+  topk_rows_ = is_final ? rows : size(std::max<std::int64_t>(0, file_.progress().topk_rows));
+  topk_entries_ = is_final ? entries : size(std::max<std::int64_t>(0, file_.progress().topk_entries));
+  const auto check = [&](const char* name, hsize_t expected) {
+    const hsize_t found = file_.array(path(name), 1).dims[0];
+    if (is_final ? found != expected : found < expected)
+      file_.refuse(Errc::damaged, path(name), fmt::format("expected {} entries, found {}", expected, found));
+  };
+  for (const char* name : {"topk/layer", "topk/head", "topk/query", "topk/remainder"}) check(name, topk_rows_);
+  for (const char* name : {"topk/indices", "topk/data"}) check(name, topk_entries_);
+  check("topk/indptr", topk_rows_ + 1);
+  info_.has_topk = topk_rows_ > 0;
 }
 
 bool RecordReader::recorded(std::string_view name) const {
@@ -395,9 +347,10 @@ Buffer<float> RecordReader::dense(int layer, int head) const {
 std::vector<TopkRow> RecordReader::topk(int layer, int head) const {
   check_head(layer, head);
   if (!info_.has_topk) throw_invalid("no top-k entries are recorded");
-  const auto layers = file_.read_integers(path("topk/layer")), heads = file_.read_integers(path("topk/head"));
-  const auto queries = file_.read_integers(path("topk/query")), pointers = file_.read_integers(path("topk/indptr"));
-  const auto entries = static_cast<std::int64_t>(file_.array(path("topk/indices"), 1).dims[0]);
+  const auto column = [&](const char* name, hsize_t count) { return file_.read_integers(path(name), count); };
+  const auto layers = column("topk/layer", topk_rows_), heads = column("topk/head", topk_rows_);
+  const auto queries = column("topk/query", topk_rows_), pointers = column("topk/indptr", topk_rows_ + 1);
+  const auto entries = static_cast<std::int64_t>(topk_entries_);
   const int model_layer = header_.plan.layers[static_cast<std::size_t>(layer)];
   std::vector<TopkRow> rows;
   for (std::size_t r = 0; r < layers.size(); ++r) {

@@ -31,10 +31,12 @@ class RecordReader {
  private:
   struct Expected;
   void read_sizes();
-  void read_tokens();
+  void read_text();
   void read_segments();
   void read_parameters();
   void check_arrays();
+  void find_contents();
+  void check_blocks();
   void check_topk();
   void check_layer(int layer) const;
   void check_head(int layer, int head) const;
@@ -46,6 +48,7 @@ class RecordReader {
   const CaptureHeader& header_;
   RecordInfo info_;
   std::vector<std::uint8_t> recorded_lh_;
+  hsize_t topk_rows_ = 0, topk_entries_ = 0;
   // While a record generates, what is stored of its columns and blocks does not count the generated rows.
   bool columns_pending_ = false, blocks_pending_ = false;
 };

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include "core/capture/derive.h"
+#include "core/capture_hdf5/layer_parameters.h"
+#include "core/capture_hdf5/token_columns.h"
 
 namespace headlight::capture::hdf5 {
 namespace {
@@ -155,63 +157,21 @@ void RecordWriter::start() {
 }
 
 void RecordWriter::append_tokens(std::span<const TokenInfo> tokens, bool at_creation) {
-  const hsize_t begin = size(num_tokens_), count = tokens.size(), end = begin + count;
-  const auto put = [&]<class T>(const char* name, T TokenInfo::*member) {
-    std::vector<T> values;
-    for (const TokenInfo& token : tokens) values.push_back(token.*member);
-    ArrayWriter& out = array(std::string("text/") + name);
-    out.grow(0, end);
-    out.write({begin}, {count}, values.data());
-  };
+  const hsize_t begin = size(num_tokens_), end = begin + tokens.size();
   if (!at_creation) {
     file_.grow_scale(shape_.group + "/token", end);
     file_.grow_scale(shape_.group + "/token_pointer", end + 1);
   }
-  put("token_id", &TokenInfo::id);
-  put("token_kind", &TokenInfo::kind);
-  put("token_byte_begin", &TokenInfo::byte_begin);
-  put("token_byte_end", &TokenInfo::byte_end);
-  put("token_char_begin", &TokenInfo::char_begin);
-  put("token_char_end", &TokenInfo::char_end);
-  put("segment", &TokenInfo::segment);
-  std::string pieces;
-  std::vector<std::int64_t> offsets{piece_bytes_};
-  for (const TokenInfo& token : tokens) {
-    pieces += token.piece;
-    offsets.push_back(piece_bytes_ + static_cast<std::int64_t>(pieces.size()));
-  }
-  file_.grow_scale(shape_.group + "/text/piece_byte", size(offsets.back()));
-  array("text/piece_utf8").append(pieces.data(), pieces.size());
-  ArrayWriter& offset = array("text/piece_offset");
-  offset.grow(0, end + 1);
-  offset.write({begin}, {count + 1}, offsets.data());
-  piece_bytes_ = offsets.back();
+  piece_bytes_ = write_tokens(file_, TokenColumns::of_record(shape_.group), begin, piece_bytes_, tokens);
   num_tokens_ = static_cast<std::int64_t>(end);
   file_.check_disk();
 }
 
 void RecordWriter::write_parameters() {
-  const std::size_t layers = record_.layers.size(), heads = static_cast<std::size_t>(shape_.heads);
-  std::vector<float> scale, cap, null_logit(layers * heads, -std::numeric_limits<float>::infinity());
-  std::vector<std::int64_t> window;
-  std::vector<std::uint8_t> causal;
-  for (std::size_t l = 0; l < layers; ++l) {
-    const LayerParameters& layer = record_.layers[l];
-    scale.push_back(layer.scale);
-    cap.push_back(layer.soft_cap);
-    window.push_back(layer.window);
-    causal.push_back(layer.causal);
-    std::copy(layer.null_logit_h.begin(), layer.null_logit_h.end(),
-              null_logit.begin() + static_cast<std::ptrdiff_t>(l * heads));
-  }
+  write_layer_parameters(file_, shape_.group + "/replay", header_, record_.layers);
   std::vector<std::uint8_t> recorded = header_.plan.heads_lh;
   if (header_.plan.level == CaptureLevel::summary) std::fill(recorded.begin(), recorded.end(), std::uint8_t{0});
-  array("replay/scale").write({0}, {layers}, scale.data());
-  array("replay/soft_cap").write({0}, {layers}, cap.data());
-  array("replay/window").write({0}, {layers}, window.data());
-  array("replay/causal").write({0}, {layers}, causal.data());
-  array("replay/null_logit").write({0, 0}, {layers, heads}, null_logit.data());
-  array("replay/recorded").write({0, 0}, {layers, heads}, recorded.data());
+  array("replay/recorded").write({0, 0}, {size(shape_.layers), size(shape_.heads)}, recorded.data());
   file_.check_disk();
 }
 

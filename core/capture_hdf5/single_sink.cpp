@@ -13,27 +13,10 @@ SingleSink::SingleSink(std::filesystem::path path, const CaptureWriterOptions& o
   check_output_path(path_, options_.overwrite);
 }
 
-// After a failure the file is closed at once, while the driver still shields the library.
 template <class Work>
 void SingleSink::guarded(const Work& work) {
-  if (failure_) throw Error(*failure_);
-  try {
-    work();
-  } catch (const Error& error) {
-    if (error.code() == Errc::io || error.code() == Errc::internal) {
-      failure_ = error;
-      // The library may have failed because the disk did: the latch knows the reason.
-      try {
-        if (file_) file_->check_disk();
-      } catch (const Error& cause) {
-        failure_ = cause;
-      }
-      record_.reset();
-      if (file_) file_->abandon();
-      throw Error(*failure_);
-    }
-    throw;
-  }
+  latch_.guard(
+      file_, [&] { record_.reset(); }, work);
 }
 
 void SingleSink::begin(const CaptureHeader& header) {
@@ -83,7 +66,7 @@ void SingleSink::append_generated(const TokenInfo& token, float logprob) {
 }
 
 void SingleSink::end_record(std::int64_t rows_done, const std::vector<std::pair<std::string, double>>& timing) {
-  if (failure_) return;  // it was reported
+  if (latch_.failed()) return;  // it was reported
   guarded([&] {
     record_->finish(rows_done, timing);
     file_->flush(record_->progress());
@@ -91,12 +74,12 @@ void SingleSink::end_record(std::int64_t rows_done, const std::vector<std::pair<
 }
 
 void SingleSink::flush() {
-  if (!record_ && !failure_) return;
+  if (!record_ && !latch_.failed()) return;
   guarded([&] { file_->flush(record_->progress()); });
 }
 
 void SingleSink::finish(bool complete) {
-  if (failure_ || !file_) return;
+  if (latch_.failed() || !file_) return;
   if (!record_) {  // nothing was recorded
     file_.reset();
     return;

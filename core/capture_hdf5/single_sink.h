@@ -1,9 +1,9 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "core/capture_hdf5/capture_file.h"
+#include "core/capture_hdf5/failure_latch.h"
 #include "core/capture_hdf5/record_writer.h"
 
 namespace headlight::capture::hdf5 {
@@ -39,7 +39,7 @@ class SingleSink final : public CaptureSink {
   CaptureHeader header_;
   std::unique_ptr<PartFile> file_;
   std::unique_ptr<RecordWriter> record_;
-  std::optional<Error> failure_;  ///< of the disk: everything after it is refused with the same words
+  FailureLatch latch_;
 };
 
 }  // namespace headlight::capture::hdf5
