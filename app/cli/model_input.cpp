@@ -235,6 +235,22 @@ std::vector<capture::RecordHeader> read_sources(Invocation& invocation, const fo
   return {from_ids(model, parse_integers("--token-ids", options.token_ids), "--token-ids")};
 }
 
+/// Path of a file, folder or registry name; says which name was probably meant.
+std::filesystem::path path_of_model(const std::string& argument) {
+  try {
+    return formats::resolve_model(argument);
+  } catch (const Error& error) {
+    if (error.code() != Errc::not_found) throw;
+    std::vector<std::string> names;
+    for (const auto& entry : formats::load_registry()) names.push_back(entry.name);
+    const std::string guess = closest_match(argument, names);
+    if (guess.empty() || guess == argument) throw;
+    ErrorContext context = error.context();
+    context.hint = fmt::format("did you mean {}?", guess);
+    throw Error(Errc::not_found, error.message(), std::move(context));
+  }
+}
+
 }  // namespace
 
 void add_model_options(CLI::App& app, ModelOptions& options, bool required) {
@@ -328,26 +344,6 @@ void add_sampling_options(CLI::App& app, engine::SamplingOptions& options) {
       ->capture_default_str()
       ->group(group);
 }
-
-namespace {
-
-/// Path of a file, folder or registry name; says which name was probably meant.
-std::filesystem::path path_of_model(const std::string& argument) {
-  try {
-    return formats::resolve_model(argument);
-  } catch (const Error& error) {
-    if (error.code() != Errc::not_found) throw;
-    std::vector<std::string> names;
-    for (const auto& entry : formats::load_registry()) names.push_back(entry.name);
-    const std::string guess = closest_match(argument, names);
-    if (guess.empty() || guess == argument) throw;
-    ErrorContext context = error.context();
-    context.hint = fmt::format("did you mean {}?", guess);
-    throw Error(Errc::not_found, error.message(), std::move(context));
-  }
-}
-
-}  // namespace
 
 engine::EngineOptions engine_options(const ModelOptions& options) {
   engine::EngineOptions engine;

@@ -95,45 +95,46 @@ std::string estimate_text(const engine::MemoryEstimate& memory, const capture::S
       human_bytes(disk.logits));
 }
 
-Json estimate_json(const engine::MemoryEstimate& memory, std::int64_t disk_total) {
-  return {{"memory_bytes", memory.total()}, {"disk_bytes", disk_total}};
-}
+/// What is about to be recorded.
+struct PreparedCapture {
+  std::unique_ptr<engine::Engine> engine;
+  std::vector<capture::RecordHeader> records;
+  bool is_corpus = false;
+  std::int64_t longest = 0, all_rows = 0;  ///< rows of the longest record, of all records
+  capture::CaptureHeader header;
+};
 
-void run(Invocation& invocation, const CaptureOptions& options) {
-  if (options.output.empty() && !options.estimate)
-    throw Error(Errc::invalid_argument, "an output file is missing",
-                {.file = {}, .field = "--out", .offset = {}, .hint = "for example -o capture.h5"});
-  if (!options.output.empty() && !options.estimate) check_output_path(options.output, options.force);
-
-  const auto engine = load_engine(options.model);
-  if (!options.estimate) check_output_is_new(options.output, engine->model(), options.prompt);
-  auto records = read_prompts(invocation, engine->model(), options.prompt);
-  const bool is_corpus = !options.prompt.corpus.empty();
-  std::int64_t shortest = std::numeric_limits<std::int64_t>::max(), longest = 0, all_rows = 0;
-  for (const auto& record : records) {
+PreparedCapture prepare(Invocation& invocation, const CaptureOptions& options) {
+  PreparedCapture run;
+  run.engine = load_engine(options.model);
+  if (!options.estimate) check_output_is_new(options.output, run.engine->model(), options.prompt);
+  run.records = read_prompts(invocation, run.engine->model(), options.prompt);
+  run.is_corpus = !options.prompt.corpus.empty();
+  std::int64_t shortest = std::numeric_limits<std::int64_t>::max();
+  for (const auto& record : run.records) {
     const std::int64_t rows = record.num_prompt_tokens + std::max<std::int64_t>(0, options.generate - 1);
     shortest = std::min(shortest, rows);
-    longest = std::max(longest, rows);
-    all_rows += rows;
+    run.longest = std::max(run.longest, rows);
+    run.all_rows += rows;
   }
-  capture::CaptureHeader header;
-  header.plan = make_plan(options, engine->spec(), is_corpus, shortest, longest);
-  header.model = engine->model_info();
-  header.provenance = make_provenance(invocation, options, *engine);
-  header.num_records = std::ssize(records);
+  run.header.plan = make_plan(options, run.engine->spec(), run.is_corpus, shortest, run.longest);
+  run.header.model = run.engine->model_info();
+  run.header.provenance = make_provenance(invocation, options, *run.engine);
+  run.header.num_records = std::ssize(run.records);
+  return run;
+}
 
-  const auto memory = engine::estimate_memory(engine->spec(), engine->model().weights.total_bytes(), engine->options(),
-                                              longest, &header.plan);
-  const auto disk = capture::estimate_capture_bytes(header, longest);
-  const auto disk_total = static_cast<std::int64_t>(static_cast<double>(disk.total()) * static_cast<double>(all_rows) /
-                                                    static_cast<double>(longest));
-  if (options.estimate) {
-    if (invocation.json)
-      print_json(invocation, {options.model.model}, estimate_json(memory, disk_total));
-    else
-      print_text(estimate_text(memory, disk, disk_total));
-    return;
-  }
+void print_estimate(Invocation& invocation, const CaptureOptions& options, const PreparedCapture& run,
+                    const capture::SizeEstimate& disk, std::int64_t disk_total) {
+  const auto memory = engine::estimate_memory(run.engine->spec(), run.engine->model().weights.total_bytes(),
+                                              run.engine->options(), run.longest, &run.header.plan);
+  if (invocation.json)
+    print_json(invocation, {options.model.model}, {{"memory_bytes", memory.total()}, {"disk_bytes", disk_total}});
+  else
+    print_text(estimate_text(memory, disk, disk_total));
+}
+
+void check_size(const CaptureOptions& options, std::int64_t disk_total) {
   if (!options.max_bytes.empty()) {
     const std::int64_t limit = parse_bytes("--max-bytes", options.max_bytes);
     if (disk_total > limit)
@@ -146,43 +147,66 @@ void run(Invocation& invocation, const CaptureOptions& options) {
                    .hint = "use --level summary, fewer --layers or --heads, or --replay-dtype bf16"});
   }
   capture::check_free_space(options.output, disk_total);
-  if (!options.fast_identity) header.model.file_sha256 = formats::file_hashes(engine->model());
+}
 
-  const bool stacked = is_corpus && header.plan.level == capture::CaptureLevel::summary;
-  const auto sink = capture::create_capture(options.output, {.overwrite = options.force,
-                                                             .stacked_corpus = stacked,
-                                                             .reproducible = options.reproducible,
-                                                             .compression_threads = engine->pool().num_threads()});
-  std::vector<engine::CaptureInput> inputs;
-  for (auto& record : records) inputs.push_back({std::move(record), options.generate});
-  ProgressBar progress(invocation);
-  const auto begin = std::chrono::steady_clock::now();
-  const std::int64_t failed = engine::run_capture(
-      *engine, inputs, header, options.sampling, *sink,
-      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop);
-  progress.clear();
-  formats::check_unchanged(engine->model());
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-
+void report(Invocation& invocation, const CaptureOptions& options, const PreparedCapture& run, std::int64_t failed,
+            double seconds) {
   std::error_code ignored;
   const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(options.output, ignored));
+  const auto count = run.header.num_records;
   if (invocation.json)
     print_json(invocation, {options.model.model},
                {{"output", options.output},
                 {"bytes", bytes},
-                {"num_records", inputs.size()},
+                {"num_records", count},
                 {"num_failed", failed},
-                {"num_rows", all_rows},
-                {"level", capture::to_string(header.plan.level)},
+                {"num_rows", run.all_rows},
+                {"level", capture::to_string(run.header.plan.level)},
                 {"seconds", seconds}});
   else
     print_text(fmt::format("{}: {} {}, {} rows, {} layers x {} heads, level {}, {} in {:.1f} s ({:.0f} tokens/s)\n",
-                           options.output, inputs.size(), inputs.size() == 1 ? "record" : "records", all_rows,
-                           header.plan.layers.size(), engine->spec().num_heads, capture::to_string(header.plan.level),
-                           human_bytes(bytes), seconds, static_cast<double>(all_rows) / seconds));
+                           options.output, count, count == 1 ? "record" : "records", run.all_rows,
+                           run.header.plan.layers.size(), run.engine->spec().num_heads,
+                           capture::to_string(run.header.plan.level), human_bytes(bytes), seconds,
+                           static_cast<double>(run.all_rows) / seconds));
   if (failed > 0)
-    throw Error(Errc::partial, fmt::format("{} of {} records failed", failed, inputs.size()),
+    throw Error(Errc::partial, fmt::format("{} of {} records failed", failed, count),
                 {.file = options.output, .field = {}, .offset = {}, .hint = {}});
+}
+
+void record(Invocation& invocation, const CaptureOptions& options, PreparedCapture& run) {
+  engine::Engine& engine = *run.engine;
+  if (!options.fast_identity) run.header.model.file_sha256 = formats::file_hashes(engine.model());
+  const bool stacked = run.is_corpus && run.header.plan.level == capture::CaptureLevel::summary;
+  const auto sink = capture::create_capture(options.output, {.overwrite = options.force,
+                                                             .stacked_corpus = stacked,
+                                                             .reproducible = options.reproducible,
+                                                             .compression_threads = engine.pool().num_threads()});
+  std::vector<engine::CaptureInput> inputs;
+  for (auto& record : run.records) inputs.push_back({std::move(record), options.generate});
+  ProgressBar progress(invocation);
+  const auto begin = std::chrono::steady_clock::now();
+  const std::int64_t failed = engine::run_capture(
+      engine, inputs, run.header, options.sampling, *sink,
+      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop);
+  progress.clear();
+  formats::check_unchanged(engine.model());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  report(invocation, options, run, failed, seconds);
+}
+
+void run(Invocation& invocation, const CaptureOptions& options) {
+  if (options.output.empty() && !options.estimate)
+    throw Error(Errc::invalid_argument, "an output file is missing",
+                {.file = {}, .field = "--out", .offset = {}, .hint = "for example -o capture.h5"});
+  if (!options.output.empty() && !options.estimate) check_output_path(options.output, options.force);
+  PreparedCapture run = prepare(invocation, options);
+  const auto disk = capture::estimate_capture_bytes(run.header, run.longest);
+  const auto disk_total = static_cast<std::int64_t>(
+      static_cast<double>(disk.total()) * static_cast<double>(run.all_rows) / static_cast<double>(run.longest));
+  if (options.estimate) return print_estimate(invocation, options, run, disk, disk_total);
+  check_size(options, disk_total);
+  record(invocation, options, run);
 }
 
 }  // namespace

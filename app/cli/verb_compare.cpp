@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "core/capture/replay.h"
+#include "core/capture/statistics.h"
 #include "core/capture_hdf5/capture_file.h"
 
 namespace headlight::cli {
@@ -208,7 +209,7 @@ void compare(Invocation& invocation, const CompareOptions& options) {
         fmt::format("{:>8} {:>10} {:>10} {:>10} {:>10} {:>10}\n", "head", "tv", "js", "max", "entropy", "received0");
     for (std::size_t k = 0; k < shown; ++k)
       text += fmt::format("{:>8} {:>10.3g} {:>10.3g} {:>10.3g} {:>+10.3g} {:>+10.3g}\n",
-                          fmt::format("L{}H{}", list[k].layer, list[k].head), list[k].tv, list[k].js, list[k].max_abs,
+                          capture::head_name(list[k].layer, list[k].head), list[k].tv, list[k].js, list[k].max_abs,
                           list[k].entropy, list[k].received0);
     print_text(text);
   }

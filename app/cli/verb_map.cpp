@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "core/capture/replay.h"
+#include "core/capture/statistics.h"
 
 namespace headlight::cli {
 namespace {
@@ -81,8 +82,9 @@ void map(Invocation& invocation, const MapOptions& options) {
                 {"rows", {tile.row_begin, tile.row_end}},
                 {"cols", {tile.col_begin, tile.col_end}}});
   else
-    print_text(fmt::format("{}: L{}H{}, rows {}:{}, keys {}:{}\n", options.output, head.layer, head.head,
-                           tile.row_begin, tile.row_end, tile.col_begin, tile.col_end));
+    print_text(fmt::format("{}: {}, rows {}:{}, keys {}:{}\n", options.output,
+                           capture::head_name(head.layer, head.head), tile.row_begin, tile.row_end, tile.col_begin,
+                           tile.col_end));
 }
 
 }  // namespace

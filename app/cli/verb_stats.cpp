@@ -131,12 +131,12 @@ std::string ranked_text(const Table& table, const StatsOptions& options, const c
   std::string text = fmt::format("{} ({}): {}\n{:>8} {:>12}\n", info.id, info.unit, info.long_name, "head", info.id);
   for (std::size_t k = 0; k < count; ++k)
     text +=
-        fmt::format("{:>8} {:>12.6g}\n", fmt::format("L{}H{}", table.heads[order[k]].layer, table.heads[order[k]].head),
+        fmt::format("{:>8} {:>12.6g}\n", capture::head_name(table.heads[order[k]].layer, table.heads[order[k]].head),
                     table.values[order[k]]);
   return text;
 }
 
-std::string per_position_text(const Table& table, const StatsOptions& options, const capture::StatisticInfo& info) {
+std::string per_position_text(const Table& table, const capture::StatisticInfo& info) {
   std::string text = fmt::format("{} ({}): {}\n{:>8} {:>8} {:>12} {:>12} {:>12}\n", info.id, info.unit, info.long_name,
                                  "head", "count", "min", "mean", "max");
   for (std::size_t k = 0; k < table.heads.size(); ++k) {
@@ -152,10 +152,9 @@ std::string per_position_text(const Table& table, const StatsOptions& options, c
       ++count;
     }
     text += fmt::format("{:>8} {:>8} {:>12.6g} {:>12.6g} {:>12.6g}\n",
-                        fmt::format("L{}H{}", table.heads[k].layer, table.heads[k].head), count, low,
+                        capture::head_name(table.heads[k].layer, table.heads[k].head), count, low,
                         count ? sum / static_cast<double>(count) : 0.0, high);
   }
-  static_cast<void>(options);
   return text + "values of every position: -o FILE.csv or FILE.npy\n";
 }
 
@@ -193,7 +192,7 @@ void stats(Invocation& invocation, const StatsOptions& options) {
     return;
   }
   if (!options.output.empty()) return;
-  print_text(options.per == "head" ? ranked_text(table, options, info) : per_position_text(table, options, info));
+  print_text(options.per == "head" ? ranked_text(table, options, info) : per_position_text(table, info));
 }
 
 }  // namespace

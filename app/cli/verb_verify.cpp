@@ -12,6 +12,7 @@
 #include "app/cli/ranges.h"
 #include "base/error.h"
 #include "core/capture/replay.h"
+#include "core/capture/statistics.h"
 #include "core/capture/statistics_check.h"
 #include "core/capture_hdf5/capture_file.h"
 #include "core/capture_hdf5/guard.h"

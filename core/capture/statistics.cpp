@@ -143,4 +143,8 @@ const StatisticInfo& require_statistic(std::string_view id) {
               fmt::format("unknown statistic '{}', did you mean '{}'? There are: {}", id, closest->id, all));
 }
 
+std::string head_name(int layer, int head) {
+  return fmt::format("L{}H{}", layer, head);
+}
+
 }  // namespace headlight::capture

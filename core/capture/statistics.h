@@ -51,4 +51,7 @@ const StatisticInfo& require_statistic(std::string_view id);
 /// Segment number of "group_mass:<n>"; nullopt for every other id.
 std::optional<int> group_mass_segment(std::string_view id);
 
+/// "L14H3": layer 14 of the model, head 3.
+std::string head_name(int layer, int head);
+
 }  // namespace headlight::capture

@@ -36,10 +36,6 @@ bool equal_or_both_missing(double a, double b) {
 
 }  // namespace
 
-std::string head_name(int layer, int head) {
-  return fmt::format("L{}H{}", layer, head);
-}
-
 /// Stored maps of one head, and how far their rows are from float64. A row is written by one thread.
 struct StatisticsCheck::RowChecks {
   Buffer<float> dense_ij;  ///< empty when not stored

@@ -37,9 +37,6 @@ struct Check {
 /// Rounding a score of size s in float32 moves its weight exp(score - lse) by up to s times this share.
 inline constexpr double kScoreRounding = 1.0 / (1 << 21);
 
-/// "L14H3": layer 14 of the model, head 3.
-std::string head_name(int layer, int head);
-
 /// Checks the heads of a record one after another: everything that follows from q and k (row and column statistics,
 /// segment masses, block maps, dense maps, top-k rows, key norms, sums of replayed rows) against a recomputation in
 /// float64, head values against the formulas of the registry. Not checked: what needs the weights (u_norm, the norms of
