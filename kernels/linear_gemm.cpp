@@ -26,11 +26,12 @@ class OneOpenMpThread {
   int saved_;
 };
 
-void gemm(char transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
-          const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
+void gemm(char transpose_a, char transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+          std::int64_t lda, const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
   if (m <= 0 || n <= 0) return;
   const OneOpenMpThread one_thread;
-  const auto status = dnnl_sgemm('N', transpose_b, m, n, k, 1.0f, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+  const auto status =
+      dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
   if (status == dnnl_out_of_memory) throw Error(Errc::out_of_memory, "a matrix product found no memory to pack into");
   HEADLIGHT_CHECK(status == dnnl_success);
 }
@@ -39,12 +40,17 @@ void gemm(char transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, cons
 
 void gemm_nt(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
              std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
-  gemm('T', m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+  gemm('N', 'T', m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 }
 
 void gemm_nn(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
              std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
-  gemm('N', m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+  gemm('N', 'N', m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+}
+
+void gemm_tn(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+             std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate) {
+  gemm('T', 'N', m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 }
 
 }  // namespace headlight::kernels

@@ -13,4 +13,8 @@ void gemm_nt(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std
 void gemm_nn(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
              std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate);
 
+/// C = A^T B (+ C when `accumulate`): A [k][lda], B [k][ldb], C [m][ldc].
+void gemm_tn(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+             std::int64_t ldb, float* c, std::int64_t ldc, bool accumulate);
+
 }  // namespace headlight::kernels

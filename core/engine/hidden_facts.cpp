@@ -1,8 +1,11 @@
 #include "core/engine/hidden_facts.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "kernels/elementwise.h"
 
@@ -10,9 +13,9 @@ namespace headlight::engine {
 namespace {
 
 constexpr std::int64_t kRowsPerTask = 64;
-constexpr std::int64_t kValuesPerTask = std::int64_t{1} << 18;
-constexpr std::int64_t kSmallCount = std::int64_t{1} << 15;  // below, clearing the histograms would cost the most
-constexpr int kHighBits = 16, kLowBits = 15;                 // of the 31 bits of |x|
+constexpr std::int64_t kValuesPerTask = std::int64_t{1} << 15;
+constexpr std::int64_t kSmallCount = std::int64_t{1} << 15;
+constexpr std::int64_t kSample = 4096, kPiece = 1024;
 
 double dot(const float* a, const float* b, std::int64_t count) {
   double sums[4] = {};
@@ -28,32 +31,27 @@ std::uint32_t magnitude_bits(float x) {
   return std::bit_cast<std::uint32_t>(x) & 0x7fffffffu;
 }
 
-// Counts digit(bits) of every value that digit() does not refuse (-1); one histogram per worker, then their sum.
-template <class Digit>
-std::vector<std::int64_t> histogram(ThreadPool& pool, const float* x, std::int64_t count, int bits,
-                                    const Digit& digit) {
-  const std::size_t bins = std::size_t{1} << bits;
-  std::vector<std::vector<std::uint32_t>> per_worker(static_cast<std::size_t>(pool.num_threads()));
-  pool.parallel_for((count + kValuesPerTask - 1) / kValuesPerTask, [&](std::int64_t task, int worker) {
-    std::vector<std::uint32_t>& mine = per_worker[static_cast<std::size_t>(worker)];
-    if (mine.empty()) mine.resize(bins);
-    const std::int64_t end = std::min(count, (task + 1) * kValuesPerTask);
-    for (std::int64_t k = task * kValuesPerTask; k < end; ++k)
-      if (const std::int64_t bin = digit(magnitude_bits(x[k])); bin >= 0) ++mine[static_cast<std::size_t>(bin)];
-  });
-  std::vector<std::int64_t> sum(bins);
-  for (const auto& mine : per_worker)
-    for (std::size_t bin = 0; bin < mine.size(); ++bin) sum[bin] += mine[bin];
-  return sum;
+// Element of the given rank, by bisection: counting what is smaller needs no branch per value.
+std::uint32_t element_of_rank(const std::vector<std::uint32_t>& magnitudes, std::int64_t rank) {
+  std::int32_t element = 0, beyond = std::numeric_limits<std::int32_t>::max();  // 31 bits: signed order is theirs
+  while (beyond - element > 1) {
+    const std::int32_t middle = element + (beyond - element) / 2;
+    std::int32_t smaller = 0;
+    for (const std::uint32_t magnitude : magnitudes) smaller += static_cast<std::int32_t>(magnitude) < middle ? 1 : 0;
+    (smaller <= rank ? element : beyond) = middle;
+  }
+  return static_cast<std::uint32_t>(element);
 }
 
-// Bin that holds the element of the given rank; rank becomes the rank inside the bin.
-std::int64_t bin_of_rank(const std::vector<std::int64_t>& counts, std::int64_t& rank) {
-  for (std::size_t bin = 0; bin < counts.size(); ++bin) {
-    if (rank < counts[bin]) return static_cast<std::int64_t>(bin);
-    rank -= counts[bin];
-  }
-  return static_cast<std::int64_t>(counts.size()) - 1;
+struct Bracket {
+  std::uint32_t low, high;  ///< of the bits of |x|, both inside
+};
+
+// Where the median is, almost certainly: around that of a sample.
+Bracket probable_median(const float* x, std::int64_t count) {
+  std::vector<std::uint32_t> sample;
+  for (std::int64_t k = 0; k < kSample; ++k) sample.push_back(magnitude_bits(x[k * count / kSample]));
+  return {element_of_rank(sample, kSample * 46 / 100), element_of_rank(sample, kSample * 54 / 100)};
 }
 
 }  // namespace
@@ -89,23 +87,39 @@ void hidden_facts(ThreadPool& pool, const float* x_id, std::int64_t n, std::int6
 }
 
 float median_abs(ThreadPool& pool, const float* x, std::int64_t count) {
-  std::int64_t rank = (count - 1) / 2;
-  if (count <= kSmallCount) {
-    std::vector<float> magnitudes(static_cast<std::size_t>(count));
-    std::transform(x, x + count, magnitudes.begin(), [](float v) { return std::bit_cast<float>(magnitude_bits(v)); });
-    std::nth_element(magnitudes.begin(), magnitudes.begin() + rank, magnitudes.end());
-    return magnitudes[static_cast<std::size_t>(rank)];
-  }
-  const auto high = histogram(pool, x, count, kHighBits,
-                              [](std::uint32_t bits) { return static_cast<std::int64_t>(bits >> kLowBits); });
-  const std::int64_t high_bin = bin_of_rank(high, rank);
-  const auto low = histogram(pool, x, count, kLowBits, [&](std::uint32_t bits) {
-    return static_cast<std::int64_t>(bits >> kLowBits) == high_bin
-               ? static_cast<std::int64_t>(bits & ((1u << kLowBits) - 1))
-               : std::int64_t{-1};
+  const std::int64_t rank = (count - 1) / 2;
+  const auto all = [&] {
+    std::vector<std::uint32_t> magnitudes(static_cast<std::size_t>(count));
+    std::transform(x, x + count, magnitudes.begin(), magnitude_bits);
+    return std::bit_cast<float>(element_of_rank(magnitudes, rank));
+  };
+  if (count <= kSmallCount) return all();
+  // Only what lies near the median of a sample is put in order; how much lies below is counted.
+  const Bracket bracket = probable_median(x, count);
+  const std::int64_t tasks = (count + kValuesPerTask - 1) / kValuesPerTask;
+  std::vector<std::vector<std::uint32_t>> inside(static_cast<std::size_t>(tasks));
+  std::vector<std::int64_t> below(static_cast<std::size_t>(tasks));
+  pool.parallel_for(tasks, [&](std::int64_t task, int) {
+    const std::int64_t end = std::min(count, (task + 1) * kValuesPerTask);
+    for (std::int64_t begin = task * kValuesPerTask; begin < end; begin += kPiece) {
+      std::array<std::uint32_t, kPiece> kept;
+      std::size_t num_kept = 0;
+      std::int32_t less = 0;
+      for (std::int64_t k = begin; k < std::min(end, begin + kPiece); ++k) {
+        const std::uint32_t magnitude = magnitude_bits(x[k]);
+        less += magnitude < bracket.low ? 1 : 0;
+        kept[num_kept] = magnitude;
+        num_kept += magnitude - bracket.low <= bracket.high - bracket.low ? 1 : 0;
+      }
+      below[static_cast<std::size_t>(task)] += less;
+      auto& mine = inside[static_cast<std::size_t>(task)];
+      mine.insert(mine.end(), kept.begin(), kept.begin() + num_kept);
+    }
   });
-  const std::int64_t low_bin = bin_of_rank(low, rank);
-  return std::bit_cast<float>(static_cast<std::uint32_t>(high_bin << kLowBits | low_bin));
+  std::vector<std::uint32_t> near;
+  for (const auto& part : inside) near.insert(near.end(), part.begin(), part.end());
+  const std::int64_t inner = rank - std::accumulate(below.begin(), below.end(), std::int64_t{0});
+  return inner >= 0 && inner < std::ssize(near) ? std::bit_cast<float>(element_of_rank(near, inner)) : all();
 }
 
 void find_massive(const float* x_id, std::int64_t n, std::int64_t d, std::int64_t start, int level, float median,

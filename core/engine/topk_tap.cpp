@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
+#include <bit>
+#include <limits>
 
 namespace headlight::engine {
 namespace {
@@ -18,34 +19,62 @@ double sum_of(std::span<const float> values) {
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-// A value that at least `count` entries reach: the count-th largest of the maxima of kLanes interleaved parts.
-float reached_by(std::span<const float> values, std::size_t count) {
-  if (count > kLanes || values.size() < 2 * kLanes) return 0.0f;  // every probability reaches it
+// Probabilities are not negative, so their bit patterns are ordered as they are.
+std::int32_t bits_of(float value) {
+  return std::bit_cast<std::int32_t>(value);
+}
+
+/// Bits of a threshold that at least `count` of the values reach, and at most `slack` more; without slack only values
+/// equal to the threshold itself can be too many. Counting needs no branch per value, unlike a partial sort.
+std::int32_t threshold_reached_by(std::span<const float> values, std::int64_t count, std::int64_t slack) {
+  std::int32_t reached = 0, missed = std::numeric_limits<std::int32_t>::max();
+  while (missed - reached > 1) {
+    const std::int32_t middle = reached + (missed - reached) / 2;
+    std::int32_t number = 0;
+    for (const float value : values) number += bits_of(value) >= middle ? 1 : 0;
+    (number < count ? missed : reached) = middle;
+    if (number >= count && number <= count + slack) break;
+  }
+  return reached;
+}
+
+// Maxima of kLanes interleaved parts: what `count` of them reach, `count` of the values reach.
+std::int32_t rough_threshold(std::span<const float> values, std::int64_t count) {
+  if (count > static_cast<std::int64_t>(kLanes) || values.size() < 2 * kLanes) return 0;
   std::array<float, kLanes> largest{};
   for (std::size_t k = 0; k + kLanes <= values.size(); k += kLanes)
     for (std::size_t lane = 0; lane < kLanes; ++lane)
       largest[lane] = values[k + lane] > largest[lane] ? values[k + lane] : largest[lane];
-  std::nth_element(largest.begin(), largest.begin() + static_cast<std::ptrdiff_t>(count - 1), largest.end(),
-                   std::greater<>());
-  return largest[count - 1];
+  return threshold_reached_by(largest, count, kLanes / 8);
 }
 
 // Offsets of the `count` largest values, ascending; ties go to the smaller offset.
-std::vector<std::int32_t> largest_offsets(std::span<const float> values, std::size_t count) {
-  const float threshold = reached_by(values, count);
-  std::vector<std::int32_t> best;
-  for (std::size_t j = 0; j < values.size(); ++j)
-    if (values[j] >= threshold) best.push_back(static_cast<std::int32_t>(j));
-  if (best.size() > count) {
-    std::nth_element(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(count), best.end(),
-                     [&](std::int32_t a, std::int32_t b) {
-                       const float va = values[static_cast<std::size_t>(a)], vb = values[static_cast<std::size_t>(b)];
-                       return va != vb ? va > vb : a < b;
-                     });
-    best.resize(count);
-    std::sort(best.begin(), best.end());
+void find_largest(std::span<const float> values, std::int64_t count, std::vector<std::int32_t>& offsets,
+                  std::vector<float>& candidates) {
+  offsets.resize(values.size());
+  candidates.resize(values.size());
+  const std::int32_t rough = rough_threshold(values, count);
+  std::size_t kept = 0;
+  for (std::size_t j = 0; j < values.size(); ++j) {
+    offsets[kept] = static_cast<std::int32_t>(j);
+    candidates[kept] = values[j];
+    kept += bits_of(values[j]) >= rough ? 1 : 0;
   }
-  return best;
+  if (static_cast<std::int64_t>(kept) > count) {
+    candidates.resize(kept);
+    const std::int32_t threshold = threshold_reached_by(candidates, count, 0);
+    std::int64_t ties = count;
+    for (const float value : candidates) ties -= bits_of(value) > threshold ? 1 : 0;
+    std::size_t best = 0;
+    for (std::size_t k = 0; k < kept; ++k) {
+      const bool is_tie = bits_of(candidates[k]) == threshold;
+      offsets[best] = offsets[k];
+      best += bits_of(candidates[k]) > threshold || (is_tie && ties > 0) ? 1 : 0;
+      ties -= is_tie ? 1 : 0;
+    }
+    kept = best;
+  }
+  offsets.resize(kept);
 }
 
 }  // namespace
@@ -72,7 +101,9 @@ bool TopkTap::wants(int /*head*/, std::int64_t position) const {
 void TopkTap::row(int head, std::int64_t position, kernels::KeyRange keys, std::span<const float> attn_j) {
   capture::TopkRow& out =
       rows_[static_cast<std::size_t>(head) * positions_.size() + static_cast<std::size_t>(index_of(position))];
-  const std::vector<std::int32_t> best = largest_offsets(attn_j, entries_);
+  thread_local std::vector<std::int32_t> best;
+  thread_local std::vector<float> candidates;
+  find_largest(attn_j, static_cast<std::int64_t>(entries_), best, candidates);
   out.keys.clear();
   out.values.clear();
   double mass = sum_of(attn_j);

@@ -9,9 +9,9 @@
 namespace headlight::engine {
 namespace {
 
-constexpr std::int64_t kChunkRows = 64;                // rows of W_O dequantised by one task
-constexpr std::int64_t kTransposedElements = 4 << 20;  // 16 MiB of the transposed projection at a time
-constexpr std::int64_t kTileCols = 16, kRowsPerTask = 128;
+constexpr std::int64_t kChunkRows = 64;           // rows of W_O dequantised by one task
+constexpr std::int64_t kPanelElements = 4 << 20;  // 16 MiB of W_O at a time
+constexpr std::int64_t kRowsPerTask = 128;
 
 float dot(const float* a, const float* b, std::int64_t count) {
   float sums[8] = {};
@@ -28,38 +28,28 @@ void for_rows(ThreadPool& pool, std::int64_t n, const std::function<void(std::in
                     [&](std::int64_t task, int) { body(task * kRowsPerTask, std::min(n, (task + 1) * kRowsPerTask)); });
 }
 
-// Columns [first_col, first_col + num_cols) of w [rows][cols] as rows: out [num_cols][rows].
-void transpose_columns(ThreadPool& pool, const kernels::MatrixView& w, std::int64_t first_col, std::int64_t num_cols,
-                       float* out) {
-  pool.parallel_for((w.rows + kChunkRows - 1) / kChunkRows, [&](std::int64_t task, int) {
-    const std::int64_t first = task * kChunkRows, rows = std::min(kChunkRows, w.rows - first);
-    Buffer<float> chunk(static_cast<std::size_t>(rows * w.cols));
-    kernels::dequantize_rows(w, first, rows, chunk.data());
-    for (std::int64_t c0 = 0; c0 < num_cols; c0 += kTileCols)  // few output rows at a time stay in the cache
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = c0; c < std::min(num_cols, c0 + kTileCols); ++c)
-          out[c * w.rows + first + r] = chunk[static_cast<std::size_t>(r * w.cols + first_col + c)];
-  });
-}
-
 }  // namespace
 
 ValueNorms::ValueNorms(const Engine::Impl& engine, bool keep)
     : engine_(engine), keep_(keep), gram_lhdd_(static_cast<std::size_t>(keep ? engine.spec().num_layers : 1)) {}
 
+// Gram_h = W_h^T W_h, W_h = columns of head h of W_O, summed over panels of rows.
 void ValueNorms::fill_gram(int layer, float* gram_hdd) {
   const formats::ModelSpec& spec = engine_.spec();
   const kernels::MatrixView& w = engine_.weights.layers[static_cast<std::size_t>(layer)].output.w;
-  const std::int64_t d = w.rows, head_dim = spec.head_dim;
-  const std::int64_t heads_per_pass = std::clamp<std::int64_t>(kTransposedElements / (d * head_dim), 1, spec.num_heads);
-  float* transposed = ensure(transposed_, heads_per_pass * head_dim * d);
-  for (std::int64_t first = 0; first < spec.num_heads; first += heads_per_pass) {
-    const std::int64_t heads = std::min<std::int64_t>(heads_per_pass, spec.num_heads - first);
-    transpose_columns(engine_.pool, w, first * head_dim, heads * head_dim, transposed);
-    engine_.pool.parallel_for(heads, [&](std::int64_t h, int) {
-      const float* slice = transposed + h * head_dim * d;
-      kernels::gemm_nt(head_dim, head_dim, d, slice, d, slice, d, gram_hdd + (first + h) * head_dim * head_dim,
-                       head_dim, false);
+  const std::int64_t head_dim = spec.head_dim;
+  const std::int64_t panel_rows = std::clamp<std::int64_t>(kPanelElements / w.cols, 1, w.rows);
+  float* panel = ensure(panel_, panel_rows * w.cols);
+  for (std::int64_t first = 0; first < w.rows; first += panel_rows) {
+    const std::int64_t rows = std::min(panel_rows, w.rows - first);
+    engine_.pool.parallel_for((rows + kChunkRows - 1) / kChunkRows, [&](std::int64_t task, int) {
+      const std::int64_t begin = task * kChunkRows;
+      kernels::dequantize_rows(w, first + begin, std::min(kChunkRows, rows - begin), panel + begin * w.cols);
+    });
+    engine_.pool.parallel_for(spec.num_heads, [&](std::int64_t h, int) {
+      const float* slice = panel + h * head_dim;
+      kernels::gemm_tn(head_dim, head_dim, rows, slice, w.cols, slice, w.cols, gram_hdd + h * head_dim * head_dim,
+                       head_dim, first > 0);
     });
   }
 }

@@ -28,7 +28,7 @@ class ValueNorms {
   const Engine::Impl& engine_;
   bool keep_;
   std::vector<Buffer<float>> gram_lhdd_;
-  Buffer<float> transposed_, product_;
+  Buffer<float> panel_, product_;
 };
 
 /// L2 norm of every head's slice: out_gi[g * row_stride + i] of x_igd [n][stride].

@@ -24,6 +24,9 @@ TEST(MedianAbs, IsExactForAnySize) {
     std::sort(sorted.begin(), sorted.end());
     EXPECT_EQ(median_abs(pool, x.data(), static_cast<std::int64_t>(count)), sorted[(count - 1) / 2]) << count;
   }
+  std::vector<float> misleading(600000, 1.0f);  // every element that a sample would take is small
+  for (std::size_t k = 0; k < 4096; ++k) misleading[k * misleading.size() / 4096] = 0.5f;
+  EXPECT_EQ(median_abs(pool, misleading.data(), std::ssize(misleading)), 1.0f);
   const std::vector<float> zeros(10, -0.0f);
   EXPECT_EQ(median_abs(pool, zeros.data(), 10), 0.0f);
 }
