@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/json.h"
 #include "core/capture/replay.h"
 #include "core/engine/session_impl.h"
 #include "tests/engine/golden_case.h"
@@ -160,6 +161,8 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, ::testing::ValuesIn(testing_support
 struct Control {
   std::string model, name;
   std::function<void(formats::ModelFile&)> mutate;
+  /// Entry of controls.json: what the same change does in transformers. Ours must do the same.
+  std::string reference = {};
   bool moves_logits_only = false;
 };
 
@@ -198,70 +201,133 @@ void subtract_one_from_norms(formats::ModelFile& model) {
   model.weights = std::move(out);
 }
 
-std::vector<Control> controls() {
+/// Every position sees the embedding of the one before it.
+void shift_positions(formats::ModelFile& model) {
+  formats::Weights out;
+  out.keep_alive(std::make_shared<formats::Weights>(model.weights));
+  for (const auto& [name, tensor] : model.weights.all()) {
+    formats::WeightTensor changed = tensor;
+    if (name == "position_embd.weight") {
+      const auto bytes = out.allocate(tensor.bytes());
+      auto* values = reinterpret_cast<float*>(bytes.data());
+      const auto* from = reinterpret_cast<const float*>(tensor.data);
+      std::copy_n(from, tensor.cols, values);
+      std::copy_n(from, (tensor.rows - 1) * tensor.cols, values + tensor.cols);
+      changed.data = bytes.data();
+    }
+    out.add(name, changed);
+  }
+  model.weights = std::move(out);
+}
+
+std::function<void(formats::ModelFile&)> no_tensors(std::vector<std::string> ends) {
+  return [ends = std::move(ends)](formats::ModelFile& model) { model.weights = without(model.weights, ends); };
+}
+
+std::vector<Control> rope_controls() {
   using Spec = formats::ModelSpec;
-  using Kind = formats::RopeScaling::Kind;
-  const auto no_scaling = spec_change([](Spec& s) { s.rope.scaling.kind = s.rope_sliding.scaling.kind = Kind::none; });
-  const auto wider = spec_change([](Spec& s) { ++s.sliding_window; });
-  const auto narrower = spec_change([](Spec& s) { --s.sliding_window; });
-  const auto swapped = spec_change([](Spec& s) {
-    for (auto& sliding : s.is_sliding) sliding = !sliding;
-  });
-  const auto no_qk_norm = spec_change([](Spec& s) { s.qk_norm = Spec::QkNorm::none; });
-  const auto plain_scale = spec_change([](Spec& s) { s.attention_scale = 1.0 / std::sqrt(s.head_dim); });
-  const auto no_post_norms = spec_change([](Spec& s) { s.block = formats::BlockKind::pre_norm; });
-  const auto no_bias = [](formats::ModelFile& model) {
-    model.weights = without(model.weights, {"attn_q.bias", "attn_k.bias", "attn_v.bias"});
-  };
+  const auto no_scaling = spec_change(
+      [](Spec& s) { s.rope.scaling.kind = s.rope_sliding.scaling.kind = formats::RopeScaling::Kind::none; });
   const auto no_magnitude =
       spec_change([](Spec& s) { s.rope.scaling.attention_factor = s.rope_sliding.scaling.attention_factor = 1.0; });
   const auto flip_truncate = spec_change(
       [](Spec& s) { s.rope.scaling.truncate = s.rope_sliding.scaling.truncate = !s.rope.scaling.truncate; });
+  const auto short_factors = spec_change([](Spec& s) {
+    s.rope.scaling.long_factor = s.rope.scaling.short_factor;
+    s.rope_sliding.scaling.long_factor = s.rope_sliding.scaling.short_factor;
+  });
   return {
-      {"llama_linear", "NoRopeScaling", no_scaling},
-      {"llama_llama3", "NoRopeScaling", no_scaling},
-      {"llama_yarn", "NoRopeScaling", no_scaling},
-      {"llama_yarn", "TruncateFlipped", flip_truncate},
-      {"llama_yarn", "NoMagnitude", no_magnitude},
-      {"llama_bias", "NoBias", no_bias},
-      {"mistral", "WindowPlusOne", wider},
-      {"mistral", "WindowMinusOne", narrower},
-      {"qwen2", "NoBias", no_bias},
-      {"qwen2_window", "WindowPlusOne", wider},
-      {"qwen2_window", "KindsSwapped", swapped},
-      {"qwen3", "NoQkNorm", no_qk_norm},
-      {"gemma", "NormsWithoutOne", subtract_one_from_norms},
-      {"gemma", "NoEmbeddingScale", spec_change([](Spec& s) { s.embedding_scale = 1.0; })},
-      {"gemma", "OtherActivation", spec_change([](Spec& s) { s.activation = formats::Activation::silu; })},
-      {"gemma2", "WindowPlusOne", wider},
-      {"gemma2", "KindsSwapped", swapped},
-      {"gemma2", "ScaleOfHeadDim", plain_scale},
-      {"gemma2", "NoAttentionCap", spec_change([](Spec& s) { s.attention_soft_cap = 0.0; })},
-      {"gemma2", "NoLogitCap", spec_change([](Spec& s) { s.logit_soft_cap = 0.0; }), true},
-      {"gemma2", "NoPostNorms", no_post_norms},
-      {"gemma2", "NormsWithoutOne", subtract_one_from_norms},
-      {"gemma3", "NoRopeScaling", no_scaling},
-      {"gemma3", "OneTheta", spec_change([](Spec& s) { s.rope_sliding = s.rope; })},
-      {"gemma3", "WindowMinusOne", narrower},
-      {"gemma3", "ScaleOfHeadDim", plain_scale},
-      {"gemma3", "NoQkNorm", no_qk_norm},
-      {"gemma3", "NoPostNorms", no_post_norms},
-      {"phi3", "NoRopeScaling", no_scaling},
-      {"phi3", "ShortFactors", spec_change([](Spec& s) {
-         s.rope.scaling.long_factor = s.rope.scaling.short_factor;
-         s.rope_sliding.scaling.long_factor = s.rope_sliding.scaling.short_factor;
+      {"llama_linear", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"llama_llama3", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"llama_yarn", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"llama_yarn", "TruncateFlipped", flip_truncate, "yarn truncate flipped"},
+      {"llama_yarn", "NoMagnitude", no_magnitude, "yarn without attention factor"},
+      {"gemma3", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"gemma3", "OneTheta", spec_change([](Spec& s) { s.rope_sliding.theta = s.rope.theta; }), "one theta"},
+      {"phi3", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"phi3", "ShortFactors", short_factors},
+      {"phi3_short", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"phi3_short", "WholeHeadRotates", spec_change([](Spec& s) {
+         s.rotary_dim = s.head_dim;
+         s.rope.scaling.kind = s.rope_sliding.scaling.kind = formats::RopeScaling::Kind::none;
        })},
-      {"phi3_short", "NoRopeScaling", no_scaling},
-      {"phi3_short", "WindowPlusOne", wider},
+      {"gpt_oss", "NoRopeScaling", no_scaling, "no rope scaling"},
+      {"gpt_oss", "TruncateFlipped", flip_truncate, "yarn truncate flipped"},
+      {"gpt_oss", "NoMagnitude", no_magnitude, "yarn without attention factor"},
+      {"gpt2", "PositionsShifted", shift_positions},
+  };
+}
+
+std::vector<Control> attention_controls() {
+  using Spec = formats::ModelSpec;
+  const auto no_qk_norm = spec_change([](Spec& s) { s.qk_norm = Spec::QkNorm::none; });
+  const auto plain_scale = spec_change([](Spec& s) { s.attention_scale = 1.0 / std::sqrt(s.head_dim); });
+  const auto no_bias = no_tensors({"attn_q.bias", "attn_k.bias", "attn_v.bias"});
+  const auto no_cap = spec_change([](Spec& s) { s.attention_soft_cap = 0.0; });
+  const auto no_sinks = spec_change([](Spec& s) { s.learned_sinks = false; });
+  std::vector<Control> list = {
+      {"llama_bias", "NoBias", no_bias, "no q, k, v bias"},
+      {"llama_bias", "NoOutputBias", no_tensors({"attn_output.bias"})},
+      {"qwen2", "NoBias", no_bias, "no q, k, v bias"},
+      {"qwen2_window", "NoBias", no_bias, "no q, k, v bias"},
       {"gpt2", "NoBias", no_bias},
-      {"olmo2", "NoQkNorm", no_qk_norm},
-      {"gpt_oss", "NoRopeScaling", no_scaling},
-      {"gpt_oss", "TruncateFlipped", flip_truncate},
-      {"gpt_oss", "WindowPlusOne", wider},
-      {"gpt_oss", "SinksIgnored", spec_change([](Spec& s) { s.learned_sinks = false; })},
-      {"gpt_oss", "OneExpert", spec_change([](Spec& s) { s.moe.experts_per_token = 1; })},
+      {"gpt2", "NoOutputBias", no_tensors({"attn_output.bias"})},
+      {"gpt_oss", "NoBias", no_bias, "no q, k, v bias"},
+      {"gpt_oss", "NoOutputBias", no_tensors({"attn_output.bias"})},
+      {"gpt_oss", "SinksIgnored", no_sinks, "sinks ignored"},
+      {"qwen3", "NoQkNorm", no_qk_norm, "no QK-norm"},
+      {"gemma3", "NoQkNorm", no_qk_norm, "no QK-norm"},
+      {"olmo2", "NoQkNorm", no_qk_norm, "no QK-norm"},
+      {"gemma2", "ScaleOfHeadDim", plain_scale, "scale of head_dim"},
+      {"gemma3", "ScaleOfHeadDim", plain_scale, "scale of head_dim"},
+      {"gemma2", "NoAttentionCap", no_cap, "no attention cap"},
+  };
+  for (const char* model : {"mistral", "qwen2_window", "gemma2", "gemma3", "phi3_short", "gpt_oss"}) {
+    list.push_back({model, "WindowPlusOne", spec_change([](Spec& s) { ++s.sliding_window; }), "window + 1"});
+    list.push_back({model, "WindowMinusOne", spec_change([](Spec& s) { --s.sliding_window; }), "window - 1"});
+  }
+  const auto swapped = spec_change([](Spec& s) {
+    for (auto& sliding : s.is_sliding) sliding = !sliding;
+  });
+  for (const char* model : {"qwen2_window", "gemma2", "gpt_oss"})
+    list.push_back({model, "KindsSwapped", swapped, "layer kinds swapped"});
+  list.push_back({"gemma3", "KindsSwapped", swapped, "layer kinds swapped"});
+  return list;
+}
+
+std::vector<Control> block_controls() {
+  using Spec = formats::ModelSpec;
+  const auto no_post_norms = spec_change([](Spec& s) { s.block = formats::BlockKind::pre_norm; });
+  const auto no_embedding_scale = spec_change([](Spec& s) { s.embedding_scale = 1.0; });
+  const auto no_logit_cap = spec_change([](Spec& s) { s.logit_soft_cap = 0.0; });
+  const auto no_mlp_bias = no_tensors({"ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"});
+  std::vector<Control> list = {
+      {"gemma", "OtherActivation", spec_change([](Spec& s) { s.activation = formats::Activation::silu; })},
+      {"gemma2", "NoLogitCap", no_logit_cap, "no logit cap", true},
+      {"gemma2", "NoPostNorms", no_post_norms},
+      {"gemma3", "NoPostNorms", no_post_norms},
+      {"llama_bias", "NoMlpBias", no_mlp_bias},
+      {"gpt2", "NoMlpBias", no_mlp_bias},
+      {"gpt_oss", "NoExpertBias", no_tensors({"_exps.bias"})},
+      {"gpt_oss", "NoRouterBias", no_tensors({"ffn_gate_inp.bias"})},
+      {"gpt_oss", "OneExpert", spec_change([](Spec& s) { s.moe.experts_per_token = 1; }), "top 1 expert"},
       {"gpt_oss", "PlainSwiglu", spec_change([](Spec& s) { s.clamped_swiglu = false; })},
   };
+  for (const char* model : {"gemma", "gemma2", "gemma3"}) {
+    list.push_back({model, "NormsWithoutOne", subtract_one_from_norms, "norm without + 1"});
+    list.push_back({model, "NoEmbeddingScale", no_embedding_scale});
+  }
+  return list;
+}
+
+std::vector<Control> controls() {
+  std::vector<Control> all = rope_controls();
+  for (const auto& list : {attention_controls(), block_controls()}) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+Json margins() {
+  return load_json(std::string(HEADLIGHT_SOURCE_DIR) + "/tests/golden/controls.json");
 }
 
 class ControlTest : public ::testing::TestWithParam<Control> {};
@@ -280,15 +346,32 @@ TEST_P(ControlTest, MovesTheResultBeyondTheTolerance) {
       const auto at = static_cast<std::size_t>(layer * engine.spec().num_heads + head) * map;
       moved = std::max(moved, largest_difference(capture->dense(0, layer, head).data(), golden.attn.data() + at, map));
     }
-  if (!control.moves_logits_only) {
-    EXPECT_GT(moved, kControlFactor * kMapTolerance);
-    return;
-  }
-  EXPECT_LT(moved, kMapTolerance);
   std::vector<float> logits(golden.logits.size());
   Session session(engine);
   session.forward(golden.ids, logits);
-  EXPECT_GT(largest_difference(logits.data(), golden.logits.data(), logits.size()), 0.1f);
+  const double moved_logits = largest_difference(logits.data(), golden.logits.data(), logits.size());
+  if (control.moves_logits_only) {
+    EXPECT_LT(moved, kMapTolerance);
+    EXPECT_GT(moved_logits, 0.1);
+  } else {
+    EXPECT_GT(moved, kControlFactor * kMapTolerance);
+  }
+  if (control.reference.empty()) return;
+  const Json expected = margins().at(control.model).at(control.reference);
+  EXPECT_NEAR(moved, expected.at("attn").get<double>(), 2 * kMapTolerance);
+  EXPECT_NEAR(moved_logits, expected.at("logits").get<double>(), 2e-3 * expected.at("logits").get<double>());
+}
+
+// Changes that need other code, as interleaved rotary pairs, were made in transformers when the goldens were.
+TEST(Controls, OfTheReferenceMoveTheResultToo) {
+  const Json all = margins();
+  for (const auto& [model, runs] : all.items())
+    for (const auto& [name, moved] : runs.items()) {
+      if (name == "no logit cap")
+        EXPECT_GT(moved.at("logits").get<double>(), 0.1) << model;
+      else
+        EXPECT_GT(moved.at("attn").get<double>(), kControlFactor * kMapTolerance) << model << ": " << name;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Specials, ControlTest, ::testing::ValuesIn(controls()),
