@@ -1,11 +1,10 @@
-// Token ids, spans and decoded text against goldens made with the reference packages (tests/golden/tokenizers).
+// Token ids, spans and decoded text of tokenizer.json files and of real models against the reference.
 
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -15,95 +14,17 @@
 #include "core/formats/tokenizer/aligned_text.h"
 #include "core/formats/tokenizer/from_json.h"
 #include "core/formats/tokenizer/pipeline.h"
+#include "tests/tokenizer/golden_check.h"
 
 namespace headlight::formats {
 namespace {
 
-const std::string kFolder = std::string(HEADLIGHT_SOURCE_DIR) + "/tests/golden/tokenizers/";
-constexpr JsonLimits kLimits{.max_bytes = 64u << 20, .max_depth = 64};
-
-std::vector<std::int32_t> ids_of(const Encoding& encoding) {
-  std::vector<std::int32_t> ids;
-  for (const Token& token : encoding.tokens) ids.push_back(token.id);
-  return ids;
-}
-
-std::unique_ptr<Tokenizer> trained(const std::string& name) {
-  return tokenizer::make_pipeline(tokenizer::read_tokenizer_json(load_json(kFolder + name + ".json", kLimits)));
-}
-
-/// Ordinary tokens lie in the text, in its order.
-void check_spans(const std::string& text, const Encoding& encoding) {
-  std::int64_t at = 0;
-  for (const Token& token : encoding.tokens) {
-    if (token.byte_begin < 0) continue;
-    ASSERT_LE(token.byte_begin, token.byte_end);
-    ASSERT_LE(token.byte_end, static_cast<std::int64_t>(text.size()));
-    ASSERT_GE(token.byte_begin, at);
-    ASSERT_LE(token.char_begin, token.char_end);
-    at = token.byte_begin;
-  }
-}
-
-void check_offsets(const Json& item, const std::vector<std::int32_t>& golden, const Encoding& encoding, bool normalises,
-                   const std::string& where) {
-  const Json* offsets = json_find(item, "offsets");
-  // The reference shifts offsets after a byte without a token; ours stay true to the text.
-  if (offsets == nullptr || ids_of(encoding) != golden || encoding.num_dropped_bytes > 0) return;
-  for (std::size_t t = 0; t < offsets->size(); ++t) {
-    const auto begin = (*offsets)[t][0].get<std::int64_t>(), end = (*offsets)[t][1].get<std::int64_t>();
-    const Token& token = encoding.tokens[t];
-    // Where normalisation joins characters, the reference names the first and we the whole range; an inserted space
-    // has the first character in the reference and an empty range with us.
-    const bool is_inserted = token.char_begin == token.char_end && token.char_begin == begin;
-    const bool covers = normalises && token.char_begin <= begin && token.char_end >= end;
-    EXPECT_TRUE((token.char_begin == begin && token.char_end == end) || is_inserted || covers)
-        << where << " token " << t << ": expected " << begin << ":" << end << ", found " << token.char_begin << ":"
-        << token.char_end;
-  }
-}
-
-void check_goldens(const Tokenizer& tokenizer, const std::string& name, bool check_decode) {
-  const Json expected = load_json(kFolder + name + ".expected.json", kLimits);
-  const Json strings = load_json(kFolder + "strings.json", kLimits);
-  const auto prefix = expected["prefix"].get<std::vector<std::int32_t>>(),
-             suffix = expected["suffix"].get<std::vector<std::int32_t>>();
-  ASSERT_EQ(strings.size(), expected["items"].size());
-  const bool normalises = name == "bpe_qwen2" || name == "wordpiece";
-  for (std::size_t k = 0; k < strings.size(); ++k) {
-    const auto text = strings[k].get<std::string>();
-    const Json& item = expected["items"][k];
-    // A literal U+2581 is told from a space by one of the two references only.
-    if (name == "gemma3" && text.find("\xE2\x96\x81") != std::string::npos) continue;
-    const auto golden = item["ids"].get<std::vector<std::int32_t>>();
-    const Encoding encoding = tokenizer.encode(text, {.add_special = false, .parse_special = true, .literal = {}});
-    EXPECT_EQ(ids_of(encoding), golden) << name << " string " << k << ": " << display_piece(text.substr(0, 80));
-    check_spans(text, encoding);
-    if (const Json* plain = json_find(item, "plain")) {
-      EXPECT_EQ(ids_of(tokenizer.encode(text, {.add_special = false, .parse_special = false, .literal = {}})),
-                plain->get<std::vector<std::int32_t>>())
-          << name << " plain " << k;
-    }
-    std::vector<std::int32_t> framed = prefix;
-    framed.insert(framed.end(), golden.begin(), golden.end());
-    framed.insert(framed.end(), suffix.begin(), suffix.end());
-    if (expected["frame_always"].get<bool>() || !golden.empty()) {
-      EXPECT_EQ(ids_of(tokenizer.encode(text)), framed) << name << " framed " << k;
-    }
-    check_offsets(item, golden, encoding, normalises, fmt::format("{} string {}", name, k));
-    if (check_decode && !golden.empty()) {
-      const std::string decoded = json_string_or(item, "decoded", text);
-      if (decoded.find("\xEF\xBF\xBD") == std::string::npos) {
-        EXPECT_EQ(tokenizer.decode(golden), decoded) << name << " decode " << k;
-      }
-    }
-  }
-}
+using namespace testing_support;
 
 class TrainedVocabulary : public testing::TestWithParam<const char*> {};
 
 TEST_P(TrainedVocabulary, EqualsTheReference) {
-  check_goldens(*trained(GetParam()), GetParam(), true);
+  check_goldens(*trained(GetParam()), GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(Goldens, TrainedVocabulary,
@@ -128,14 +49,14 @@ TEST(RealVocabulary, SmolLM2EqualsTheReference) {
       "a\x04"
       "b");
   EXPECT_EQ(dropped.num_dropped_bytes, 1);
-  check_goldens(*tokenizer, "smollm2", true);
+  check_goldens(*tokenizer, "smollm2");
 }
 
 TEST(RealVocabulary, Gemma3EqualsTheReference) {
   const auto tokenizer = of_real_model("gemma-3-270m-q4_k_m.gguf");
   if (!tokenizer) GTEST_SKIP() << "gemma-3-270m-q4_k_m.gguf is not in $HEADLIGHT_MODELS";
   EXPECT_EQ(ids_of(tokenizer->encode("Hello world")), (std::vector<std::int32_t>{2, 9259, 1902}));
-  check_goldens(*tokenizer, "gemma3", true);
+  check_goldens(*tokenizer, "gemma3");
 }
 
 class RandomText : public testing::TestWithParam<const char*> {};

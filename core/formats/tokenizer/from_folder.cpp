@@ -14,6 +14,20 @@ namespace {
 
 constexpr JsonLimits kTokenizerLimits{.max_bytes = 256u << 20, .max_depth = 64};
 
+/// What `read` makes of a file; its errors name the file.
+template <class Read>
+auto in_file(const std::filesystem::path& path, const Read& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw error.in_file(path.string());
+  }
+}
+
+void require_object(const Json& json) {
+  if (!json.is_object()) bad_format({}, "expected an object, found {}", json.type_name());
+}
+
 std::optional<std::int32_t> id_of(const Definition& definition, std::string_view text) {
   for (const auto& token : definition.added)
     if (token.content == text) return token.id;
@@ -41,12 +55,29 @@ void read_tokenizer_config(const std::filesystem::path& folder, Definition& defi
     const auto path = folder / name;
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) continue;
-    const Json config = load_json(path.string(), kTokenizerLimits);
-    if (const std::string bos = token_text(config, "bos_token"); !bos.empty())
-      definition.bos_id = id_of(definition, bos);
-    if (const std::string eos = token_text(config, "eos_token"); !eos.empty())
-      if (const auto id = id_of(definition, eos)) add_eos(definition, *id);
+    in_file(path, [&] {
+      const Json config = load_json(path.string(), kTokenizerLimits);
+      require_object(config);
+      if (const std::string bos = token_text(config, "bos_token"); !bos.empty())
+        definition.bos_id = id_of(definition, bos);
+      if (const std::string eos = token_text(config, "eos_token"); !eos.empty())
+        if (const auto id = id_of(definition, eos)) add_eos(definition, *id);
+    });
   }
+}
+
+/// The ids under `key`, one or a list; those that the vocabulary does not have are left out (padded models name some).
+std::vector<std::int32_t> ids_under(const Json& config, const char* key, const Definition& definition) {
+  const Json* value = json_find(config, key);
+  if (value == nullptr || value->is_null()) return {};
+  std::vector<std::int32_t> ids;
+  for (const Json& id : value->is_array() ? *value : Json::array({*value})) {
+    if (!id.is_number_integer())
+      bad_format({.field = key, .offset = {}, .hint = {}}, "expected token ids, found {}", id.type_name());
+    if (id.get<std::int64_t>() >= 0 && id.get<std::int64_t>() < std::ssize(definition.tokens))
+      ids.push_back(id.get<std::int32_t>());
+  }
+  return ids;
 }
 
 /// generation_config.json (and config.json) may name several ids that end a generation.
@@ -55,19 +86,15 @@ void read_generation_config(const std::filesystem::path& folder, Definition& def
     const auto path = folder / name;
     std::error_code ignored;
     if (!std::filesystem::exists(path, ignored)) continue;
-    const Json config = load_json(path.string(), kTokenizerLimits);
-    if (const Json* bos = json_find(config, "bos_token_id");
-        bos != nullptr && bos->is_number_integer() && !definition.bos_id &&
-        bos->get<std::int64_t>() < std::ssize(definition.tokens) && bos->get<std::int64_t>() >= 0)
-      definition.bos_id = bos->get<std::int32_t>();
-    const Json* eos = json_find(config, "eos_token_id");
-    if (eos == nullptr) continue;
-    const Json list = eos->is_array() ? *eos : Json::array({*eos});
-    for (const Json& id : list)
-      if (id.is_number_integer() && id.get<std::int64_t>() >= 0 &&
-          id.get<std::int64_t>() < std::ssize(definition.tokens))
-        add_eos(definition, id.get<std::int64_t>());
-    return;  // generation_config.json wins
+    const bool names_ends = in_file(path, [&] {
+      const Json config = load_json(path.string(), kTokenizerLimits);
+      require_object(config);
+      const auto bos = ids_under(config, "bos_token_id", definition);
+      if (!bos.empty() && !definition.bos_id) definition.bos_id = bos.front();
+      for (const std::int32_t id : ids_under(config, "eos_token_id", definition)) add_eos(definition, id);
+      return json_find(config, "eos_token_id") != nullptr;
+    });
+    if (names_ends) return;  // generation_config.json wins
   }
 }
 
@@ -85,14 +112,23 @@ std::vector<std::string> lines_of(const std::filesystem::path& path) {
 Definition read_vocab_and_merges(const std::filesystem::path& folder) {
   Json model;
   model["type"] = "BPE";
-  model["vocab"] = load_json((folder / "vocab.json").string(), kTokenizerLimits);
+  model["vocab"] = in_file(folder / "vocab.json", [&] {
+    Json vocab = load_json((folder / "vocab.json").string(), kTokenizerLimits);
+    require_object(vocab);
+    return vocab;
+  });
   Json merges = Json::array();
   for (const auto& line : lines_of(folder / "merges.txt"))
-    if (!line.empty() && !line.starts_with("#version")) merges.push_back(line);
+    if (!line.empty() && !line.starts_with("#version")) {
+      if (line.find(' ', 1) == std::string::npos)
+        in_file(folder / "merges.txt",
+                [&] { bad_format({}, "expected two tokens separated by a space, found '{}'", line); });
+      merges.push_back(line);
+    }
   model["merges"] = std::move(merges);
   Json json;
   json["model"] = std::move(model);
-  Definition definition = read_tokenizer_json(json);
+  Definition definition = in_file(folder / "vocab.json", [&] { return read_tokenizer_json(json); });
   definition.byte_level = true;
   definition.family = "gpt-2";
   definition.pre_tokenizer = pre_tokenizer_by_name("gpt-2");
@@ -125,12 +161,8 @@ Definition read_folder(const std::filesystem::path& folder) {
   std::error_code ignored;
   const auto has = [&](const char* name) { return std::filesystem::exists(folder / name, ignored); };
   if (has("tokenizer.json")) {
-    const auto path = (folder / "tokenizer.json").string();
-    try {
-      return read_tokenizer_json(load_json(path, kTokenizerLimits));
-    } catch (const Error& error) {
-      throw error.in_file(path);
-    }
+    const auto path = folder / "tokenizer.json";
+    return in_file(path, [&] { return read_tokenizer_json(load_json(path.string(), kTokenizerLimits)); });
   }
   if (has("vocab.json") && has("merges.txt")) return read_vocab_and_merges(folder);
   if (has("vocab.txt")) return read_vocab_txt(folder);
@@ -148,11 +180,7 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& folder) {
   tokenizer::Definition definition = tokenizer::read_folder(folder);
   tokenizer::read_tokenizer_config(folder, definition);
   tokenizer::read_generation_config(folder, definition);
-  try {
-    return tokenizer::make_pipeline(std::move(definition));
-  } catch (const Error& error) {
-    throw error.in_file(folder.string());
-  }
+  return tokenizer::in_file(folder, [&] { return tokenizer::make_pipeline(std::move(definition)); });
 }
 
 }  // namespace headlight::formats

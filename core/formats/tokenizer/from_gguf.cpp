@@ -59,6 +59,8 @@ void define_byte_level(const GgufFile& file, std::string_view pre_override, Defi
   definition.family = name;
   definition.pre_tokenizer = pre_tokenizer_by_name(name == "default" ? "gpt-2" : name);
   definition.ignore_merges = name == "llama-bpe" || name == "llama3" || name == "llama-v3";
+  // GGUF has no key for a normaliser: those that were trained with one are known by name.
+  if (name == "qwen2") definition.normalizer.push_back(UnicodeForm{UnicodeForm::Kind::nfc});
   read_merges(file, definition);
 }
 
