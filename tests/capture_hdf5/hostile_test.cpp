@@ -123,6 +123,16 @@ void huge_attribute(hid_t file) {
   H5Tclose(type);
 }
 
+void set_real(hid_t file, const char* object, const char* name, double value) {
+  const hid_t at = H5Oopen(file, object, H5P_DEFAULT), space = H5Screate(H5S_SCALAR);
+  H5Adelete(at, name);
+  const hid_t attribute = H5Acreate2(at, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+  H5Awrite(attribute, H5T_NATIVE_DOUBLE, &value);
+  H5Aclose(attribute);
+  H5Sclose(space);
+  H5Oclose(at);
+}
+
 void spoil_plan(hid_t file) {
   for (hsize_t i = 0; i < 40; ++i) set_element(file, "/provenance/capture_plan_json", {i}, '{');
 }
@@ -236,6 +246,12 @@ std::vector<HostileCase> cases() {
        }),
        Errc::damaged, "name"},
       {"bomb", edited(deflate_bomb), Errc::damaged, "row/lse"},
+      {"user_block", [](const Golden& g) { g.write_bytes(std::string(512, 'u') + g.bytes()); }, Errc::bad_format,
+       "signature"},
+      {"opaque", dataset("/rec/0/replay/k", H5Tcreate(H5T_OPAQUE, 4), {1, 1, 9, 8}, chunked({1, 1, 9, 8})),
+       Errc::damaged, "replay/k"},
+      {"nan_count", edited([](hid_t f) { set_real(f, "/rec/0", "n_rows", std::nan("")); }), Errc::damaged, "n_rows"},
+      {"nan_counters", dataset("/live/progress", H5T_IEEE_F64LE, {16}), Errc::damaged, "/live/progress"},
   };
   all.push_back({"newer_major", edited([](hid_t f) {
                    H5Adelete(f, "headlight_version");
@@ -269,7 +285,7 @@ TEST_P(Hostile, IsRefusedInOneSentence) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr(c.says));
     EXPECT_THAT(error.what(), ::testing::HasSubstr(golden.path().string()));
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Hostile, ::testing::ValuesIn(cases()),

@@ -171,6 +171,14 @@ class ConfigFile : public testing::Test {
   TempFolder folder_;
 };
 
+// The weights say their own type.
+TEST_F(ConfigFile, UnknownDtypeDoesNotMatter) {
+  auto model = golden_model("llama");
+  model.config["torch_dtype"] = "float99";
+  write_safetensors(model, folder_.path());
+  EXPECT_EQ(open_model(folder_.path()).spec.quantization, "F32");
+}
+
 TEST_F(ConfigFile, NotTheRightJson) {
   refuse_text("", {"config.json"});
   refuse_text("[]", {"config.json", "expected an object"});

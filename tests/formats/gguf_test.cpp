@@ -156,6 +156,12 @@ TEST(GgufHostile, EveryLengthBelowAHeader) {
     expect_refused([&] { parse(good.substr(0, n)); }, Errc::bad_format, {"a.gguf", "24 bytes"});
 }
 
+TEST(GgufHostile, EveryLengthOfASmallFile) {
+  const std::string good = two_tensors().bytes();
+  for (std::size_t n = 24; n < good.size(); ++n)
+    expect_refused([&] { parse(good.substr(0, n)); }, Errc::bad_format, {"a.gguf"});
+}
+
 TEST(GgufHostile, Magic) {
   for (const auto* old : {"GGML", "ggml", "ggjt", "ggla"}) {
     RawGguf file = two_tensors();
@@ -190,6 +196,20 @@ TEST(GgufHostile, Counts) {
     file.n_tensors.reset();
     file.n_keys = count;
     refuse(file, Errc::bad_format, {"key count", std::to_string(count)});
+  }
+  RawGguf empty;
+  EXPECT_TRUE(parse(empty).tensors().empty());  // counts of 0: a file that says nothing
+  for (const std::uint64_t fewer : {0, 1}) {    // what is not counted is read as something else, or not at all
+    RawGguf one = two_tensors();
+    one.n_keys = fewer;
+    try {
+      EXPECT_LE(parse(one).tensors().size(), 2u);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), Errc::bad_format) << error.what();
+    }
+    one = two_tensors();
+    one.n_tensors = fewer;
+    EXPECT_EQ(parse(one).tensors().size(), fewer);
   }
   RawGguf file = two_tensors();
   file.n_tensors = 3;  // one more than there is

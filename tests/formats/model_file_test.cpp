@@ -2,12 +2,14 @@
 #include "core/formats/model_file.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/formats/chat_template.h"
 #include "core/formats/registry.h"
 #include "tests/support/quantize.h"
 #include "tests/support/refusal.h"
@@ -252,6 +254,35 @@ TEST_F(Tensors, NanAndInfinityInVectors) {
     EXPECT_NO_THROW(open_model(folder_ / "m.gguf", options));
     EXPECT_THAT(testing::internal::GetCapturedStderr(), testing::HasSubstr("2 of 64 values"));
   }
+}
+
+// Scales of quantised blocks are looked at when they are used: the run names the layer, nothing crashes.
+TEST_F(Tensors, QuantisedScalesThatAreNotNumbersAreKept) {
+  auto parts = gguf_parts(golden_model("llama"), TensorType::q8_0);
+  auto& data = parts.tensor("blk.1.ffn_up.weight").data;
+  const std::uint16_t infinity = 0x7C00, nan = 0x7E00, zero = 0;
+  std::memcpy(data.data(), &infinity, 2);
+  std::memcpy(data.data() + 34, &nan, 2);
+  std::memcpy(data.data() + 68, &zero, 2);
+  parts.writer().write(folder_ / "m.gguf", true);
+  const auto model = open_model(folder_ / "m.gguf");
+  const auto* tensor = model.weights.find("blk.1.ffn_up.weight");
+  ASSERT_NE(tensor, nullptr);
+  EXPECT_EQ(std::memcmp(tensor->data, data.data(), data.size()), 0);
+}
+
+TEST_F(Tensors, ALongChatTemplateIsReadAndNeverRun) {
+  auto parts = gguf_parts(golden_model("llama"));
+  parts["tokenizer.chat_template"].value =
+      "{% for i in range(1000000000) %}x{% endfor %}" + std::string(10u << 20, 'x');
+  parts.writer().write(folder_ / "m.gguf", true);
+  const auto model = open_model(folder_ / "m.gguf");
+  EXPECT_GT(model.chat_template.size(), 10u << 20);
+  expect_refused(
+      [&] {
+        render_chat(model.chat_template, {{"user", "hello"}}, true, "");
+      },
+      Errc::unsupported, {"template"});
 }
 
 TEST_F(Tensors, UnknownOnesAreReportedOnce) {

@@ -228,6 +228,21 @@ TEST_F(Shards, MissingShardOrTensor) {
   refuse(Json{{"weight_map", {1}}}, Errc::bad_format, {"weight_map"});
 }
 
+TEST_F(Shards, ATensorThatTwoShardsHoldComesFromTheOneThatIsNamed) {
+  const auto model = golden_model("llama");
+  Json index = write_shards();
+  std::vector<SyntheticTensor> second{{"extra.tensor", {2}, "vector", {1.0f, 2.0f}}};
+  for (std::size_t i = 0; i < model.tensors.size(); ++i)
+    if (i % 2 == 1 || i == 0) second.push_back(model.tensors[i]);
+  for (float& value : second[1].values) value = -1.0f;  // of the first shard's first tensor
+  write_safetensors_file(second, folder_ / "model-00002-of-00002.safetensors");
+  write_index(index);
+  const auto opened = SafetensorsFile::open_folder(folder_.path());
+  EXPECT_EQ(opened.tensors().size(), model.tensors.size());
+  index["weight_map"][model.tensors[0].name] = "model-00003-of-00002.safetensors";
+  refuse(index, Errc::not_found, {"model-00003-of-00002.safetensors"});
+}
+
 TEST_F(Shards, SymbolicLinksThatGoInCircles) {
   write_index(write_shards());
   std::filesystem::remove(folder_ / "model-00001-of-00002.safetensors");
