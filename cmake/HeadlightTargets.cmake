@@ -18,15 +18,19 @@ find_program(HEADLIGHT_LLD ld.lld)
 
 add_library(headlight_flags INTERFACE)
 target_include_directories(headlight_flags INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(headlight_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -fstack-protector-strong -fno-math-errno
+set(headlight_warnings -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -fstack-protector-strong -fno-math-errno)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   # False alarms of g++ 12: moved-from std::variant members; string concatenation (its bug 105651).
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized$<SEMICOLON>-Wno-restrict>
-  $<$<BOOL:${HEADLIGHT_WERROR}>:-Werror>)
+  list(APPEND headlight_warnings -Wno-maybe-uninitialized -Wno-restrict)
+endif()
+if(HEADLIGHT_WERROR)
+  list(APPEND headlight_warnings -Werror)
+endif()
+target_compile_options(headlight_flags INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${headlight_warnings}>")
 target_compile_definitions(headlight_flags INTERFACE
   $<$<NOT:$<CONFIG:Debug>>:_GLIBCXX_ASSERTIONS>)
 # Lines in backtraces, no variables: a third of the build's time.
-target_compile_options(headlight_flags INTERFACE $<$<CONFIG:RelWithDebInfo>:-g1>)
+target_compile_options(headlight_flags INTERFACE $<$<AND:$<CONFIG:RelWithDebInfo>,$<COMPILE_LANGUAGE:C,CXX>>:-g1>)
 if(HEADLIGHT_MOLD AND NOT HEADLIGHT_SANITIZE)
   target_link_options(headlight_flags INTERFACE -fuse-ld=mold)
 elseif(HEADLIGHT_LLD AND CMAKE_CXX_COMPILER_ID MATCHES Clang)

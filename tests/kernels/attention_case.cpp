@@ -207,12 +207,13 @@ std::vector<float> run_plain(const AttentionCase& c, int num_threads) {
   return out;
 }
 
-void expect_close(const AttentionCase& c, const AttentionOutputs& got, const AttentionReference& want) {
+void expect_close(const AttentionCase& c, const AttentionOutputs& got, const AttentionReference& want,
+                  double output_limit) {
   double absmax = 0.0;
   for (const double s : want.score_absmax_hi) absmax = std::max(absmax, s);
   if (!std::isfinite(absmax)) absmax = 64.0;  // rows with NaN or infinity
   const double f = 1.0 + absmax / 64.0;
-  expect_output(c, got.out_ihd, want.out_ihd, 2e-6 * f);
+  expect_output(c, got.out_ihd, want.out_ihd, output_limit * f);
   expect_values(c, "lse", got.lse, want.lse_hi, {5e-5 * f, 0});
   expect_values(c, "entropy", got.entropy, want.entropy_hi, {1e-4 * f, 0}, want.lse_hi);
   expect_values(c, "pmax", got.pmax, want.pmax_hi, {0, 1e-4 * f}, want.lse_hi);

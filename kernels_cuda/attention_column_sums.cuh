@@ -1,0 +1,166 @@
+// What the second pass adds up from a tile of weights with keys along the rows of the accumulators: column sums, and
+// sums and maxima of blocks. Every result is owned by one block of threads and summed in a fixed order.
+
+#pragma once
+
+#include "kernels_cuda/attention_params.h"
+#include "kernels_cuda/ptx.cuh"
+
+namespace headlight::cuda {
+
+/// NaN where one is NaN.
+__device__ __forceinline__ float max_or_nan(float a, float b) {
+  float c;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
+  return c;
+}
+
+struct AddFloats {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+struct MaxFloats {
+  __device__ float operator()(float a, float b) const { return max_or_nan(a, b); }
+};
+
+/// Reduces kCount values (2 or 4) over the warp at once: afterwards the lanes of each part of 32 / kCount hold one of
+/// them. @return value number lane / (32 / kCount)
+template <int kCount, class Op>
+__device__ __forceinline__ float reduce_parts(const float (&x)[kCount], const Op& op) {
+  const int lane = threadIdx.x & 31;
+  float y;
+  if constexpr (kCount == 4) {
+    const bool high = (lane & 16) != 0, odd = (lane & 8) != 0;
+    const float a = op(high ? x[2] : x[0], __shfl_xor_sync(0xffffffffu, high ? x[0] : x[2], 16));
+    const float b = op(high ? x[3] : x[1], __shfl_xor_sync(0xffffffffu, high ? x[1] : x[3], 16));
+    y = op(odd ? b : a, __shfl_xor_sync(0xffffffffu, odd ? a : b, 8));
+  } else {
+    static_assert(kCount == 2);
+    const bool high = (lane & 16) != 0;
+    y = op(high ? x[1] : x[0], __shfl_xor_sync(0xffffffffu, high ? x[0] : x[1], 16));
+    y = op(y, __shfl_xor_sync(0xffffffffu, y, 8));
+  }
+  y = op(y, __shfl_xor_sync(0xffffffffu, y, 4));
+  y = op(y, __shfl_xor_sync(0xffffffffu, y, 2));
+  return op(y, __shfl_xor_sync(0xffffffffu, y, 1));
+}
+
+/// Block sums of one tile of kColumnTileKeys keys and one head. Blocks of at least 16 x 16: each warp leaves the sums
+/// of its 16 keys x 16 queries in shared memory, and after the next barrier one thread per block adds them up.
+template <int kQueries>
+class BlockSums {
+ public:
+  static constexpr int kWarps = kColumnTileKeys / 16, kParts = kQueries / 16;
+  struct Shared {
+    float sum[2][kWarps][kParts], max[2][kWarps][kParts];
+  };
+
+  __device__ BlockSums(const AttentionParams& p, int head, int first_key, Shared& shared)
+      : p_(p), head_(head), first_key_(first_key), shared_(shared) {
+    per_key_block_ = min(p.block_edge, kColumnTileKeys) / 16;
+    per_query_block_ = min(p.block_edge, kQueries) / 16;
+    const int queries = kParts / per_query_block_;
+    key_block_ = threadIdx.x / queries;
+    query_block_ = threadIdx.x % queries;
+    owns_ = key_block_ < kWarps / per_key_block_;
+  }
+
+  /// w: weights of 16 keys x kQueries queries of this warp.
+  __device__ __forceinline__ void leave(int tile, const float (&w)[kQueries / 8][4]) {
+    float sum[kParts], largest[kParts];
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      sum[part] = 0.0f;
+      largest[part] = 0.0f;
+#pragma unroll
+      for (int n = 2 * part; n < 2 * part + 2; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          sum[part] += w[n][e];
+          largest[part] = max_or_nan(largest[part], w[n][e]);
+        }
+    }
+    const float total = reduce_parts(sum, AddFloats{}), top = reduce_parts(largest, MaxFloats{});
+    const int lane = threadIdx.x & 31, warp = threadIdx.x / 32;
+    if (lane % (32 / kParts) != 0) return;
+    shared_.sum[tile & 1][warp][lane / (32 / kParts)] = total;
+    shared_.max[tile & 1][warp][lane / (32 / kParts)] = top;
+  }
+
+  /// After a barrier: takes what the warps left for a tile that begins at absolute position `tile * kQueries`.
+  __device__ __forceinline__ void collect(int tile) {
+    if (!owns_) return;
+    for (int warp = 0; warp < per_key_block_; ++warp)
+      for (int part = 0; part < per_query_block_; ++part) {
+        const int at = query_block_ * per_query_block_ + part;
+        sum_ += shared_.sum[tile & 1][key_block_ * per_key_block_ + warp][at];
+        max_ = max_or_nan(max_, shared_.max[tile & 1][key_block_ * per_key_block_ + warp][at]);
+      }
+    const int next = tile * kQueries + (query_block_ + 1) * per_query_block_ * 16;
+    last_ = next - 1;
+    if (next % p_.block_edge == 0) flush();
+  }
+
+  /// Adds what is left of an unfinished block.
+  __device__ __forceinline__ void finish() {
+    if (owns_ && last_ >= 0) flush();
+  }
+
+ private:
+  __device__ __forceinline__ void flush() {
+    const int block_row = last_ / p_.block_edge;
+    const std::int64_t row = head_ * p_.to.block_count + block_row;
+    if (block_row >= p_.to.block_count) {
+      // A tile reaches beyond the last block: nothing is visible there.
+    } else if (p_.block_edge > kColumnTileKeys) {
+      const std::int64_t tiles = (p_.num_keys + kColumnTileKeys - 1) / kColumnTileKeys;
+      p_.partial_sum[row * tiles + first_key_ / kColumnTileKeys] = sum_;
+      p_.partial_max[row * tiles + first_key_ / kColumnTileKeys] = max_;
+    } else if (const std::int64_t column = first_key_ / p_.block_edge + key_block_; column < p_.to.block_count) {
+      p_.to.block_sum[row * p_.to.block_count + column] += sum_;
+      float& top = p_.to.block_max[row * p_.to.block_count + column];
+      top = max_or_nan(top, max_);
+    }
+    sum_ = max_ = 0.0f;
+    last_ = -1;
+  }
+
+  const AttentionParams& p_;
+  int head_, first_key_, per_key_block_, per_query_block_, key_block_, query_block_, last_ = -1;
+  bool owns_;
+  float sum_ = 0.0f, max_ = 0.0f;
+  Shared& shared_;
+};
+
+/// Blocks smaller than 16 x 16: short prompts. Each warp looks at its own weights in shared memory.
+template <int kQueries>
+struct SmallBlocks {
+  static constexpr int kStride = kQueries + 1;
+  static constexpr std::size_t kBytesPerWarp = 16 * kStride * sizeof(float);
+
+  __device__ static void add(const AttentionParams& p, int head, int first_key, int first_query,
+                             const float (&w)[kQueries / 8][4], float* staging) {
+    const int lane = threadIdx.x & 31;
+    for (int n = 0; n < kQueries / 8; ++n)
+      for (int e = 0; e < 4; ++e)
+        staging[(lane / 4 + 8 * (e / 2)) * kStride + 8 * n + 2 * (lane & 3) + (e & 1)] = w[n][e];
+    __syncwarp();
+    const int edge = p.block_edge, columns = kQueries / edge, blocks = 16 / edge * columns;
+    for (int b = lane; b < blocks; b += 32) {
+      const int key = b / columns * edge, query = b % columns * edge;
+      float sum = 0.0f, top = 0.0f;
+      for (int j = key; j < key + edge; ++j)
+        for (int i = query; i < query + edge; ++i) {
+          sum += staging[j * kStride + i];
+          top = max_or_nan(top, staging[j * kStride + i]);
+        }
+      const std::int64_t row = (first_query + query) / edge, column = (first_key + key) / edge;
+      if (row >= p.to.block_count || column >= p.to.block_count) continue;
+      const std::int64_t at = (head * p.to.block_count + row) * p.to.block_count + column;
+      p.to.block_sum[at] += sum;
+      p.to.block_max[at] = max_or_nan(p.to.block_max[at], top);
+    }
+    __syncwarp();
+  }
+};
+
+}  // namespace headlight::cuda

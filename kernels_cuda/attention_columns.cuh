@@ -1,0 +1,181 @@
+// Second pass, portable tier: columns and block maps, given lse. A block owns 128 keys of one head and walks over the
+// queries that can see them; a warp owns 16 keys, held in registers.
+
+#pragma once
+
+#include "kernels_cuda/attention_column_sums.cuh"
+#include "kernels_cuda/attention_tile.cuh"
+
+namespace headlight::cuda {
+
+template <class T, int kDim>
+struct ColumnKernel {
+  static constexpr int kKeys = kColumnTileKeys, kThreads = 2 * kKeys;
+  static constexpr int kQueries = kDim <= 128 ? 64 : 32;
+  static constexpr int kTile = kQueries * kTileStride<kDim>;  // elements
+  struct Shared {
+    float lse[2][kQueries];
+    typename BlockSums<kQueries>::Shared blocks;
+  };
+  static constexpr std::size_t shared_bytes(int block_edge) {
+    const bool staged = block_edge > 0 && block_edge < 16;
+    return 2 * kTile * sizeof(T) + sizeof(Shared) + (staged ? kThreads / 32 * SmallBlocks<kQueries>::kBytesPerWarp : 0);
+  }
+
+  /// Absolute positions [begin, end) of queries of this call that see some of the keys.
+  __device__ static int2 visible_queries(const AttentionParams& p, int first_key, int last_key) {
+    int begin = max(p.query_start, p.first_key), end = p.query_start + p.num_queries;
+    if (p.causal) begin = max(begin, first_key);
+    if (p.window > 0) end = min(end, last_key + p.window);
+    if (!p.causal && p.window > 0) begin = max(begin, first_key - p.window + 1);
+    if (last_key < p.first_key) end = begin;
+    return {begin, end};
+  }
+
+  __device__ static void run(const AttentionParams& p) {
+    extern __shared__ uint4 shared_memory[];
+    T* q_tile = reinterpret_cast<T*>(shared_memory);
+    Shared& shared = *reinterpret_cast<Shared*>(q_tile + 2 * kTile);
+    const int head = blockIdx.y, first_key = blockIdx.x * kKeys;  // the longest columns first
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_key = first_key + 16 * warp;
+    float* staging = reinterpret_cast<float*>(&shared + 1) + warp * 16 * SmallBlocks<kQueries>::kStride;
+    const T* q = static_cast<const T*>(p.q) + head * p.head_dim;
+    std::uint32_t k[kDim / 16][4];
+    load_left<T, kDim>(k, static_cast<const T*>(p.k) + p.kv_head(head) * p.kv_stride, p.kv_row_stride, warp_key,
+                       p.num_keys, p.head_dim);
+    const int2 visible = visible_queries(p, first_key, min(first_key + kKeys, p.num_keys) - 1);
+    const int begin = visible.x / kQueries, end = visible.y > visible.x ? (visible.y + kQueries - 1) / kQueries : begin;
+    const auto load = [&](int tile) {
+      const int stage = tile & 1, row = tile * kQueries - p.query_start;
+      load_tile<T, kQueries, kDim, kThreads>(q_tile + stage * kTile, q, p.q_stride, row, p.num_queries, p.head_dim);
+      if (threadIdx.x < kQueries) {
+        const int i = row + static_cast<int>(threadIdx.x);
+        const bool valid = i >= 0 && i < p.num_queries;
+        copy_word_async(shared_address(&shared.lse[stage][threadIdx.x]),
+                        p.to.lse_hi + head * p.to.row_stride + (valid ? i : 0), valid);
+      }
+      commit_copies();
+    };
+    float column[2] = {0, 0}, tail[2] = {0, 0};
+    BlockSums<kQueries> blocks(p, head, first_key, shared.blocks);
+    const bool has_blocks = p.block_edge >= 16, has_small_blocks = p.block_edge > 0 && !has_blocks;
+    if (begin < end) load(begin);
+    for (int tile = begin; tile < end; ++tile) {
+      if (tile + 1 < end) load(tile + 1);
+      tile + 1 < end ? wait_copies<1>() : wait_copies<0>();
+      __syncthreads();
+      if (has_blocks && tile > begin) blocks.collect(tile - 1);
+      float w[kQueries / 8][4];
+      multiply_transposed<T, kDim, kQueries>(w, k, q_tile + (tile & 1) * kTile);
+      weigh(p, tile * kQueries, warp_key, shared.lse[tile & 1], w);
+      add_columns(p, tile * kQueries, w, column, tail);
+      if (has_blocks) blocks.leave(tile, w);
+      if (has_small_blocks) SmallBlocks<kQueries>::add(p, head, warp_key, tile * kQueries, w, staging);
+      __syncthreads();
+    }
+    if (has_blocks && begin < end) {
+      blocks.collect(end - 1);
+      blocks.finish();
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float all = quad_sum(column[r]), late = quad_sum(tail[r]);
+      const int key = warp_key + lane / 4 + 8 * r;
+      if (lane % 4 != 0 || key >= p.num_keys) continue;
+      p.to.received_hj[head * p.to.col_stride + key] += all;
+      p.to.received_tail_hj[head * p.to.col_stride + key] += late;
+    }
+  }
+
+  /// Scores become weights.
+  __device__ __forceinline__ static void weigh(const AttentionParams& p, int first_query, int warp_key,
+                                               const float* lse, float (&w)[kQueries / 8][4]) {
+    const int lane = threadIdx.x & 31;
+    if (p.cap_log2 != 0.0f) {
+#pragma unroll
+      for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) w[n][e] = p.cap_log2 * tanhf(w[n][e] * p.cap_inner);
+    }
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n) {
+      const float2 natural = *reinterpret_cast<const float2*>(lse + 8 * n + 2 * (lane & 3));
+      const float base[2] = {natural.x * kLog2e, natural.y * kLog2e};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) w[n][e] = exp2_approx(fmaf(w[n][e], p.unit_log2, -base[e & 1]));
+    }
+    if (!is_whole(p, first_query, warp_key)) mask(p, first_query, warp_key, w);
+  }
+
+  /// Every key of the warp is visible to every query of the tile.
+  __device__ __forceinline__ static bool is_whole(const AttentionParams& p, int first_query, int warp_key) {
+    const int last_query = first_query + kQueries - 1, last_key = warp_key + 15;
+    if (last_key >= p.num_keys || warp_key < p.first_key || first_query < max(p.query_start, p.first_key) ||
+        last_query >= p.query_start + p.num_queries || (p.causal && last_key > first_query))
+      return false;
+    return p.window == 0 || (warp_key > last_query - p.window && (p.causal || last_key < first_query + p.window));
+  }
+
+  __device__ __forceinline__ static void mask(const AttentionParams& p, int first_query, int warp_key,
+                                              float (&w)[kQueries / 8][4]) {
+    const int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1), j = warp_key + lane / 4 + 8 * (e / 2);
+        const bool there = j < p.num_keys && i >= p.query_start && i < p.query_start + p.num_queries;
+        if (!there || !p.visible(i, j)) w[n][e] = 0.0f;
+      }
+  }
+
+  __device__ __forceinline__ static void add_columns(const AttentionParams& p, int first_query,
+                                                     const float (&w)[kQueries / 8][4], float (&column)[2],
+                                                     float (&tail)[2]) {
+    const int lane = threadIdx.x & 31;
+    float sum[2] = {0, 0};
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sum[e / 2] += w[n][e];
+    column[0] += sum[0];
+    column[1] += sum[1];
+    if (first_query + kQueries <= p.tail_begin || first_query >= p.tail_end) return;
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1);
+        if (i >= p.tail_begin && i < p.tail_end) tail[e / 2] += w[n][e];
+      }
+  }
+};
+
+template <class T, int kDim>
+__global__ void __launch_bounds__(256) attention_columns_kernel(const AttentionParams p) {
+  ColumnKernel<T, kDim>::run(p);
+}
+
+template <class T, int kDim>
+void launch_column_kernel(const AttentionParams& p, cudaStream_t stream) {
+  using Kernel = ColumnKernel<T, kDim>;
+  const std::size_t bytes = Kernel::shared_bytes(p.block_edge);
+  const auto kernel = attention_columns_kernel<T, kDim>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  const dim3 grid(static_cast<unsigned>((p.num_keys + Kernel::kKeys - 1) / Kernel::kKeys),
+                  static_cast<unsigned>(p.num_heads));
+  kernel<<<grid, Kernel::kThreads, bytes, stream>>>(p);
+  check_launch("attention_columns");
+}
+
+/// Defined once per head size, so that they compile in parallel.
+template <int kDim>
+void launch_columns_of(const AttentionParams& p, DType dtype, cudaStream_t stream);
+
+#define HEADLIGHT_DEFINE_COLUMNS(dim)                                                                              \
+  template <>                                                                                                      \
+  void launch_columns_of<dim>(const AttentionParams& p, DType dtype, cudaStream_t stream) {                        \
+    dtype == DType::bf16 ? launch_column_kernel<Bf16, dim>(p, stream) : launch_column_kernel<F16, dim>(p, stream); \
+  }
+
+}  // namespace headlight::cuda

@@ -1,0 +1,5 @@
+#include "kernels_cuda/attention_columns.cuh"
+
+namespace headlight::cuda {
+HEADLIGHT_DEFINE_COLUMNS(128)
+}  // namespace headlight::cuda

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "kernels_cuda/attention_params.h"
+
+// Private: what the host decides about a call before anything is launched.
+namespace headlight::cuda {
+
+/// Head size of the kernel that takes this one: 64, 80, 96, 128 or 256; the rest of a row is read as 0.
+/// @error invalid_argument  not a multiple of 8, or larger than 256
+int kernel_head_dim(int head_dim);
+
+/// Checks shapes, strides and alignment, and translates. @error invalid_argument
+AttentionParams make_params(const AttentionInputs& in, const kernels::AttentionStatisticsPlan* plan,
+                            const kernels::AttentionStatistics* statistics);
+
+/// Device memory for partial block sums; 0 unless blocks are wider than a key tile.
+std::size_t workspace_bytes(const AttentionInputs& in, const kernels::AttentionStatisticsPlan& plan);
+
+}  // namespace headlight::cuda

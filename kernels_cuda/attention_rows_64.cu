@@ -1,0 +1,5 @@
+#include "kernels_cuda/attention_rows.cuh"
+
+namespace headlight::cuda {
+HEADLIGHT_DEFINE_ROWS(64)
+}  // namespace headlight::cuda
