@@ -22,27 +22,120 @@ struct MaxFloats {
   __device__ float operator()(float a, float b) const { return max_or_nan(a, b); }
 };
 
-/// Reduces kCount values (2 or 4) over the warp at once: afterwards the lanes of each part of 32 / kCount hold one of
-/// them. @return value number lane / (32 / kCount)
+/// Reduces kCount values (2, 4 or 8) over the warp at once: afterwards the lanes of each part of 32 / kCount hold one
+/// of them. @return value number lane / (32 / kCount)
 template <int kCount, class Op>
 __device__ __forceinline__ float reduce_parts(const float (&x)[kCount], const Op& op) {
   const int lane = threadIdx.x & 31;
-  float y;
-  if constexpr (kCount == 4) {
-    const bool high = (lane & 16) != 0, odd = (lane & 8) != 0;
-    const float a = op(high ? x[2] : x[0], __shfl_xor_sync(0xffffffffu, high ? x[0] : x[2], 16));
-    const float b = op(high ? x[3] : x[1], __shfl_xor_sync(0xffffffffu, high ? x[1] : x[3], 16));
-    y = op(odd ? b : a, __shfl_xor_sync(0xffffffffu, odd ? a : b, 8));
-  } else {
-    static_assert(kCount == 2);
-    const bool high = (lane & 16) != 0;
-    y = op(high ? x[1] : x[0], __shfl_xor_sync(0xffffffffu, high ? x[0] : x[1], 16));
-    y = op(y, __shfl_xor_sync(0xffffffffu, y, 8));
+  float y[kCount];
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) y[k] = x[k];
+#pragma unroll
+  for (int step = 16, count = kCount / 2; step > 0; step /= 2, count /= 2) {
+    if (count == 0) {
+      y[0] = op(y[0], __shfl_xor_sync(0xffffffffu, y[0], step));
+      continue;
+    }
+    const bool high = (lane & step) != 0;  // keeps the second half and sends the first
+#pragma unroll
+    for (int k = 0; k < count; ++k) {
+      const float kept = high ? y[k + count] : y[k], sent = high ? y[k] : y[k + count];
+      y[k] = op(kept, __shfl_xor_sync(0xffffffffu, sent, step));
+    }
   }
-  y = op(y, __shfl_xor_sync(0xffffffffu, y, 4));
-  y = op(y, __shfl_xor_sync(0xffffffffu, y, 2));
-  return op(y, __shfl_xor_sync(0xffffffffu, y, 1));
+  return y[0];
 }
+
+/// A tile of the second pass: 16 keys of this warp (rows of the accumulators) and kQueries queries.
+template <int kQueries>
+struct ColumnTile {
+  /// Absolute positions [begin, end) of queries of this call that see some of the keys.
+  __device__ static int2 visible_queries(const AttentionParams& p, int first_key, int last_key) {
+    int begin = max(p.query_start, p.first_key), end = p.query_start + p.num_queries;
+    if (p.causal) begin = max(begin, first_key);
+    if (p.window > 0) end = min(end, last_key + p.window);
+    if (!p.causal && p.window > 0) begin = max(begin, first_key - p.window + 1);
+    if (last_key < p.first_key) end = begin;
+    return {begin, end};
+  }
+
+  /// Scores become weights.
+  __device__ __forceinline__ static void weigh(const AttentionParams& p, int first_query, int warp_key,
+                                               const float* lse, float (&w)[kQueries / 8][4]) {
+    const int lane = threadIdx.x & 31;
+    if (p.cap_log2 != 0.0f) {
+#pragma unroll
+      for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) w[n][e] = p.cap_log2 * tanhf(w[n][e] * p.cap_inner);
+    }
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n) {
+      const float2 natural = *reinterpret_cast<const float2*>(lse + 8 * n + 2 * (lane & 3));
+      const float base[2] = {natural.x * kLog2e, natural.y * kLog2e};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) w[n][e] = exp2_approx(fmaf(w[n][e], p.unit_log2, -base[e & 1]));
+    }
+    if (!is_whole(p, first_query, warp_key)) mask(p, first_query, warp_key, w);
+  }
+
+  /// Every key of the warp is visible to every query of the tile.
+  __device__ __forceinline__ static bool is_whole(const AttentionParams& p, int first_query, int warp_key) {
+    const int last_query = first_query + kQueries - 1, last_key = warp_key + 15;
+    if (last_key >= p.num_keys || warp_key < p.first_key || first_query < max(p.query_start, p.first_key) ||
+        last_query >= p.query_start + p.num_queries || (p.causal && last_key > first_query))
+      return false;
+    return p.window == 0 || (warp_key > last_query - p.window && (p.causal || last_key < first_query + p.window));
+  }
+
+  __device__ __forceinline__ static void mask(const AttentionParams& p, int first_query, int warp_key,
+                                              float (&w)[kQueries / 8][4]) {
+    const int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1), j = warp_key + lane / 4 + 8 * (e / 2);
+        const bool there = j < p.num_keys && i >= p.query_start && i < p.query_start + p.num_queries;
+        if (!there || !p.visible(i, j)) w[n][e] = 0.0f;
+      }
+  }
+
+  __device__ __forceinline__ static void add_columns(const AttentionParams& p, int first_query,
+                                                     const float (&w)[kQueries / 8][4], float (&column)[2],
+                                                     float (&tail)[2]) {
+    const int lane = threadIdx.x & 31;
+    float sum[2] = {0, 0};
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sum[e / 2] += w[n][e];
+    column[0] += sum[0];
+    column[1] += sum[1];
+    if (first_query + kQueries <= p.tail_begin || first_query >= p.tail_end) return;
+#pragma unroll
+    for (int n = 0; n < kQueries / 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1);
+        if (i >= p.tail_begin && i < p.tail_end) tail[e / 2] += w[n][e];
+      }
+  }
+
+  /// Adds the sums of the quads to the columns.
+  __device__ __forceinline__ static void write_columns(const AttentionParams& p, int head, int warp_key,
+                                                       const float (&column)[2], const float (&tail)[2]) {
+    const int lane = threadIdx.x & 31;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float all = quad_sum(column[r]), late = quad_sum(tail[r]);
+      const int key = warp_key + lane / 4 + 8 * r;
+      if (lane % 4 != 0 || key >= p.num_keys) continue;
+      p.to.received_hj[head * p.to.col_stride + key] += all;
+      p.to.received_tail_hj[head * p.to.col_stride + key] += late;
+    }
+  }
+};
 
 /// Block sums of one tile of kColumnTileKeys keys and one head. Blocks of at least 16 x 16: each warp leaves the sums
 /// of its 16 keys x 16 queries in shared memory, and after the next barrier one thread per block adds them up.

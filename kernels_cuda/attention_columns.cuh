@@ -13,6 +13,7 @@ struct ColumnKernel {
   static constexpr int kKeys = kColumnTileKeys, kThreads = 2 * kKeys;
   static constexpr int kQueries = kDim <= 128 ? 64 : 32;
   static constexpr int kTile = kQueries * kTileStride<kDim>;  // elements
+  using Tile = ColumnTile<kQueries>;
   struct Shared {
     float lse[2][kQueries];
     typename BlockSums<kQueries>::Shared blocks;
@@ -20,16 +21,6 @@ struct ColumnKernel {
   static constexpr std::size_t shared_bytes(int block_edge) {
     const bool staged = block_edge > 0 && block_edge < 16;
     return 2 * kTile * sizeof(T) + sizeof(Shared) + (staged ? kThreads / 32 * SmallBlocks<kQueries>::kBytesPerWarp : 0);
-  }
-
-  /// Absolute positions [begin, end) of queries of this call that see some of the keys.
-  __device__ static int2 visible_queries(const AttentionParams& p, int first_key, int last_key) {
-    int begin = max(p.query_start, p.first_key), end = p.query_start + p.num_queries;
-    if (p.causal) begin = max(begin, first_key);
-    if (p.window > 0) end = min(end, last_key + p.window);
-    if (!p.causal && p.window > 0) begin = max(begin, first_key - p.window + 1);
-    if (last_key < p.first_key) end = begin;
-    return {begin, end};
   }
 
   __device__ static void run(const AttentionParams& p) {
@@ -43,7 +34,7 @@ struct ColumnKernel {
     std::uint32_t k[kDim / 16][4];
     load_left<T, kDim>(k, static_cast<const T*>(p.k) + p.kv_head(head) * p.kv_stride, p.kv_row_stride, warp_key,
                        p.num_keys, p.head_dim);
-    const int2 visible = visible_queries(p, first_key, min(first_key + kKeys, p.num_keys) - 1);
+    const int2 visible = Tile::visible_queries(p, first_key, min(first_key + kKeys, p.num_keys) - 1);
     const int begin = visible.x / kQueries, end = visible.y > visible.x ? (visible.y + kQueries - 1) / kQueries : begin;
     const auto load = [&](int tile) {
       const int stage = tile & 1, row = tile * kQueries - p.query_start;
@@ -67,8 +58,8 @@ struct ColumnKernel {
       if (has_blocks && tile > begin) blocks.collect(tile - 1);
       float w[kQueries / 8][4];
       multiply_transposed<T, kDim, kQueries>(w, k, q_tile + (tile & 1) * kTile);
-      weigh(p, tile * kQueries, warp_key, shared.lse[tile & 1], w);
-      add_columns(p, tile * kQueries, w, column, tail);
+      Tile::weigh(p, tile * kQueries, warp_key, shared.lse[tile & 1], w);
+      Tile::add_columns(p, tile * kQueries, w, column, tail);
       if (has_blocks) blocks.leave(tile, w);
       if (has_small_blocks) SmallBlocks<kQueries>::add(p, head, warp_key, tile * kQueries, w, staging);
       __syncthreads();
@@ -77,77 +68,7 @@ struct ColumnKernel {
       blocks.collect(end - 1);
       blocks.finish();
     }
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float all = quad_sum(column[r]), late = quad_sum(tail[r]);
-      const int key = warp_key + lane / 4 + 8 * r;
-      if (lane % 4 != 0 || key >= p.num_keys) continue;
-      p.to.received_hj[head * p.to.col_stride + key] += all;
-      p.to.received_tail_hj[head * p.to.col_stride + key] += late;
-    }
-  }
-
-  /// Scores become weights.
-  __device__ __forceinline__ static void weigh(const AttentionParams& p, int first_query, int warp_key,
-                                               const float* lse, float (&w)[kQueries / 8][4]) {
-    const int lane = threadIdx.x & 31;
-    if (p.cap_log2 != 0.0f) {
-#pragma unroll
-      for (int n = 0; n < kQueries / 8; ++n)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) w[n][e] = p.cap_log2 * tanhf(w[n][e] * p.cap_inner);
-    }
-#pragma unroll
-    for (int n = 0; n < kQueries / 8; ++n) {
-      const float2 natural = *reinterpret_cast<const float2*>(lse + 8 * n + 2 * (lane & 3));
-      const float base[2] = {natural.x * kLog2e, natural.y * kLog2e};
-#pragma unroll
-      for (int e = 0; e < 4; ++e) w[n][e] = exp2_approx(fmaf(w[n][e], p.unit_log2, -base[e & 1]));
-    }
-    if (!is_whole(p, first_query, warp_key)) mask(p, first_query, warp_key, w);
-  }
-
-  /// Every key of the warp is visible to every query of the tile.
-  __device__ __forceinline__ static bool is_whole(const AttentionParams& p, int first_query, int warp_key) {
-    const int last_query = first_query + kQueries - 1, last_key = warp_key + 15;
-    if (last_key >= p.num_keys || warp_key < p.first_key || first_query < max(p.query_start, p.first_key) ||
-        last_query >= p.query_start + p.num_queries || (p.causal && last_key > first_query))
-      return false;
-    return p.window == 0 || (warp_key > last_query - p.window && (p.causal || last_key < first_query + p.window));
-  }
-
-  __device__ __forceinline__ static void mask(const AttentionParams& p, int first_query, int warp_key,
-                                              float (&w)[kQueries / 8][4]) {
-    const int lane = threadIdx.x & 31;
-#pragma unroll
-    for (int n = 0; n < kQueries / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1), j = warp_key + lane / 4 + 8 * (e / 2);
-        const bool there = j < p.num_keys && i >= p.query_start && i < p.query_start + p.num_queries;
-        if (!there || !p.visible(i, j)) w[n][e] = 0.0f;
-      }
-  }
-
-  __device__ __forceinline__ static void add_columns(const AttentionParams& p, int first_query,
-                                                     const float (&w)[kQueries / 8][4], float (&column)[2],
-                                                     float (&tail)[2]) {
-    const int lane = threadIdx.x & 31;
-    float sum[2] = {0, 0};
-#pragma unroll
-    for (int n = 0; n < kQueries / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) sum[e / 2] += w[n][e];
-    column[0] += sum[0];
-    column[1] += sum[1];
-    if (first_query + kQueries <= p.tail_begin || first_query >= p.tail_end) return;
-#pragma unroll
-    for (int n = 0; n < kQueries / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1);
-        if (i >= p.tail_begin && i < p.tail_end) tail[e / 2] += w[n][e];
-      }
+    Tile::write_columns(p, head, warp_key, column, tail);
   }
 };
 

@@ -65,13 +65,16 @@ class RowStatistics {
       add_regions(p, place, s);
       if (p.num_groups > 0) add_groups(p, place, s, alpha, group_sums, group_stride);
     } else {
+      float sum[2] = {0, 0};
 #pragma unroll
       for (int n = 0; n < kGroups8; ++n)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           s[n][e] = exp2_approx(fmaf(s[n][e], p.unit_log2, -base[e / 2]));
-          l_[e / 2] += s[n][e];
+          sum[e / 2] += s[n][e];
         }
+      l_[0] += sum[0];
+      l_[1] += sum[1];
     }
     return moved;
   }
@@ -221,19 +224,22 @@ class RowStatistics {
 
   __device__ __forceinline__ void add_masked(const AttentionParams& p, const TilePlace& place, Scores& s,
                                              const float (&base)[2]) {
+    float sum[2] = {0, 0};  // first by itself, so that l has the same bits as without statistics
 #pragma unroll
     for (int n = 0; n < kGroups8; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const float z = fmaf(s[n][e], p.unit_log2, -base[e / 2]), w = exp2_approx(z);
         s[n][e] = w;
-        l_[e / 2] += w;
+        sum[e / 2] += w;
         if (z != kNegativeInfinity) t_[e / 2] = fmaf(w, z, t_[e / 2]);
         const float d =
             fabsf(static_cast<float>(place.position + 8 * (e / 2) - (place.key + first_column()) - column(n, e)));
         dist1_[e / 2] = fmaf(w, d, dist1_[e / 2]);
         dist2_[e / 2] = fmaf(w * d, d, dist2_[e / 2]);
       }
+    l_[0] += sum[0];
+    l_[1] += sum[1];
   }
 
   /// Masses on parts of the keys: most tiles lie in none of them, or wholly in the local window.
