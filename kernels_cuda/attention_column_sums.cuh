@@ -8,26 +8,31 @@
 
 namespace headlight::cuda {
 
-/// NaN where one is NaN.
-__device__ __forceinline__ float max_or_nan(float a, float b) {
-  float c;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
-  return c;
+/// Weights are not negative, so their bits are ordered as they are, with NaN above all: the maximum costs half as many
+/// instructions on integers.
+__device__ __forceinline__ int bits_of(float weight) {
+  return __float_as_int(weight);
 }
 
 struct AddFloats {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
-struct MaxFloats {
-  __device__ float operator()(float a, float b) const { return max_or_nan(a, b); }
+struct MaxBits {
+  __device__ int operator()(int a, int b) const { return max(a, b); }
 };
+
+/// Adds to what one thread of one launch adds to, without waiting for what is there.
+__device__ __forceinline__ void add_block(float* sum, float* largest, float more, int largest_bits) {
+  atomicAdd(sum, more);
+  atomicMax(reinterpret_cast<int*>(largest), largest_bits);
+}
 
 /// Reduces kCount values (2, 4 or 8) over the warp at once: afterwards the lanes of each part of 32 / kCount hold one
 /// of them. @return value number lane / (32 / kCount)
-template <int kCount, class Op>
-__device__ __forceinline__ float reduce_parts(const float (&x)[kCount], const Op& op) {
+template <int kCount, class Value, class Op>
+__device__ __forceinline__ Value reduce_parts(const Value (&x)[kCount], const Op& op) {
   const int lane = threadIdx.x & 31;
-  float y[kCount];
+  Value y[kCount];
 #pragma unroll
   for (int k = 0; k < kCount; ++k) y[k] = x[k];
 #pragma unroll
@@ -39,7 +44,7 @@ __device__ __forceinline__ float reduce_parts(const float (&x)[kCount], const Op
     const bool high = (lane & step) != 0;  // keeps the second half and sends the first
 #pragma unroll
     for (int k = 0; k < count; ++k) {
-      const float kept = high ? y[k + count] : y[k], sent = high ? y[k] : y[k + count];
+      const Value kept = high ? y[k + count] : y[k], sent = high ? y[k] : y[k + count];
       y[k] = op(kept, __shfl_xor_sync(0xffffffffu, sent, step));
     }
   }
@@ -101,18 +106,29 @@ struct ColumnTile {
       }
   }
 
+  static constexpr int kParts = kQueries / 16;
+
+  /// Adds to the columns, and sums up and takes the largest of each part of 16 queries.
   __device__ __forceinline__ static void add_columns(const AttentionParams& p, int first_query,
                                                      const float (&w)[kQueries / 8][4], float (&column)[2],
-                                                     float (&tail)[2]) {
+                                                     float (&tail)[2], float (&sum)[kParts], int (&largest)[kParts]) {
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      const float(&a)[4] = w[2 * part], (&b)[4] = w[2 * part + 1];
+      const float of_row[2] = {(a[0] + a[1]) + (b[0] + b[1]), (a[2] + a[3]) + (b[2] + b[3])};
+      column[0] += of_row[0];
+      column[1] += of_row[1];
+      sum[part] = of_row[0] + of_row[1];
+      largest[part] =
+          __vimax3_s32(__vimax3_s32(bits_of(a[0]), bits_of(a[1]), bits_of(a[2])),
+                       __vimax3_s32(bits_of(a[3]), bits_of(b[0]), bits_of(b[1])), max(bits_of(b[2]), bits_of(b[3])));
+    }
+    if (first_query + kQueries > p.tail_begin && first_query < p.tail_end) add_tail(p, first_query, w, tail);
+  }
+
+  __device__ __forceinline__ static void add_tail(const AttentionParams& p, int first_query,
+                                                  const float (&w)[kQueries / 8][4], float (&tail)[2]) {
     const int lane = threadIdx.x & 31;
-    float sum[2] = {0, 0};
-#pragma unroll
-    for (int n = 0; n < kQueries / 8; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) sum[e / 2] += w[n][e];
-    column[0] += sum[0];
-    column[1] += sum[1];
-    if (first_query + kQueries <= p.tail_begin || first_query >= p.tail_end) return;
 #pragma unroll
     for (int n = 0; n < kQueries / 8; ++n)
 #pragma unroll
@@ -137,58 +153,49 @@ struct ColumnTile {
   }
 };
 
-/// Block sums of one tile of kColumnTileKeys keys and one head. Blocks of at least 16 x 16: each warp leaves the sums
-/// of its 16 keys x 16 queries in shared memory, and after the next barrier one thread per block adds them up.
+/// Block sums of one tile of kColumnTileKeys keys and one head, for blocks of at least 16 x 16. Each warp leaves the
+/// sums of its 16 keys in shared memory, and after the next barrier one thread per block adds up those of the warps.
 template <int kQueries>
 class BlockSums {
  public:
   static constexpr int kWarps = kColumnTileKeys / 16, kParts = kQueries / 16;
   struct Shared {
-    float sum[2][kWarps][kParts], max[2][kWarps][kParts];
+    float sum[2][kWarps][kParts];
+    int largest[2][kWarps][kParts];
   };
 
   __device__ BlockSums(const AttentionParams& p, int head, int first_key, Shared& shared)
       : p_(p), head_(head), first_key_(first_key), shared_(shared) {
-    per_key_block_ = min(p.block_edge, kColumnTileKeys) / 16;
-    per_query_block_ = min(p.block_edge, kQueries) / 16;
-    const int queries = kParts / per_query_block_;
-    key_block_ = threadIdx.x / queries;
-    query_block_ = threadIdx.x % queries;
-    owns_ = key_block_ < kWarps / per_key_block_;
+    warps_ = min(p.block_edge, kColumnTileKeys) / 16;
+    parts_ = max(min(p.block_edge, kQueries) / 16, 1);
+    key_block_ = threadIdx.x / (kParts / parts_);
+    query_block_ = threadIdx.x % (kParts / parts_);
+    owns_ = p.block_edge >= 16 && key_block_ < kWarps / warps_;
   }
 
-  /// w: weights of 16 keys x kQueries queries of this warp.
-  __device__ __forceinline__ void leave(int tile, const float (&w)[kQueries / 8][4]) {
-    float sum[kParts], largest[kParts];
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      sum[part] = 0.0f;
-      largest[part] = 0.0f;
-#pragma unroll
-      for (int n = 2 * part; n < 2 * part + 2; ++n)
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          sum[part] += w[n][e];
-          largest[part] = max_or_nan(largest[part], w[n][e]);
-        }
+  /// Sums and maxima of this warp's 16 keys with each part of 16 queries.
+  __device__ __forceinline__ void leave(int tile, const float (&sums)[kParts], const int (&maxima)[kParts]) {
+    float sum = reduce_parts(sums, AddFloats{});
+    int largest = reduce_parts(maxima, MaxBits{});
+    constexpr int kLanes = 32 / kParts;  // that hold the same part
+    for (int step = kLanes; step < kLanes * parts_; step *= 2) {
+      sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, step));
     }
-    const float total = reduce_parts(sum, AddFloats{}), top = reduce_parts(largest, MaxFloats{});
     const int lane = threadIdx.x & 31, warp = threadIdx.x / 32;
-    if (lane % (32 / kParts) != 0) return;
-    shared_.sum[tile & 1][warp][lane / (32 / kParts)] = total;
-    shared_.max[tile & 1][warp][lane / (32 / kParts)] = top;
+    if (lane % (kLanes * parts_) != 0) return;
+    shared_.sum[tile & 1][warp][lane / (kLanes * parts_)] = sum;
+    shared_.largest[tile & 1][warp][lane / (kLanes * parts_)] = largest;
   }
 
   /// After a barrier: takes what the warps left for a tile that begins at absolute position `tile * kQueries`.
   __device__ __forceinline__ void collect(int tile) {
     if (!owns_) return;
-    for (int warp = 0; warp < per_key_block_; ++warp)
-      for (int part = 0; part < per_query_block_; ++part) {
-        const int at = query_block_ * per_query_block_ + part;
-        sum_ += shared_.sum[tile & 1][key_block_ * per_key_block_ + warp][at];
-        max_ = max_or_nan(max_, shared_.max[tile & 1][key_block_ * per_key_block_ + warp][at]);
-      }
-    const int next = tile * kQueries + (query_block_ + 1) * per_query_block_ * 16;
+    for (int warp = key_block_ * warps_; warp < (key_block_ + 1) * warps_; ++warp) {
+      sum_ += shared_.sum[tile & 1][warp][query_block_];
+      largest_ = max(largest_, shared_.largest[tile & 1][warp][query_block_]);
+    }
+    const int next = tile * kQueries + (query_block_ + 1) * parts_ * 16;
     last_ = next - 1;
     if (next % p_.block_edge == 0) flush();
   }
@@ -207,20 +214,20 @@ class BlockSums {
     } else if (p_.block_edge > kColumnTileKeys) {
       const std::int64_t tiles = (p_.num_keys + kColumnTileKeys - 1) / kColumnTileKeys;
       p_.partial_sum[row * tiles + first_key_ / kColumnTileKeys] = sum_;
-      p_.partial_max[row * tiles + first_key_ / kColumnTileKeys] = max_;
+      p_.partial_max[row * tiles + first_key_ / kColumnTileKeys] = __int_as_float(largest_);
     } else if (const std::int64_t column = first_key_ / p_.block_edge + key_block_; column < p_.to.block_count) {
-      p_.to.block_sum[row * p_.to.block_count + column] += sum_;
-      float& top = p_.to.block_max[row * p_.to.block_count + column];
-      top = max_or_nan(top, max_);
+      const std::int64_t at = row * p_.to.block_count + column;
+      add_block(p_.to.block_sum + at, p_.to.block_max + at, sum_, largest_);
     }
-    sum_ = max_ = 0.0f;
+    sum_ = 0.0f;
+    largest_ = 0;
     last_ = -1;
   }
 
   const AttentionParams& p_;
-  int head_, first_key_, per_key_block_, per_query_block_, key_block_, query_block_, last_ = -1;
+  int head_, first_key_, warps_, parts_, key_block_, query_block_, last_ = -1, largest_ = 0;
   bool owns_;
-  float sum_ = 0.0f, max_ = 0.0f;
+  float sum_ = 0.0f;
   Shared& shared_;
 };
 
@@ -240,17 +247,17 @@ struct SmallBlocks {
     const int edge = p.block_edge, columns = kQueries / edge, blocks = 16 / edge * columns;
     for (int b = lane; b < blocks; b += 32) {
       const int key = b / columns * edge, query = b % columns * edge;
-      float sum = 0.0f, top = 0.0f;
+      float sum = 0.0f;
+      int largest = 0;
       for (int j = key; j < key + edge; ++j)
         for (int i = query; i < query + edge; ++i) {
           sum += staging[j * kStride + i];
-          top = max_or_nan(top, staging[j * kStride + i]);
+          largest = max(largest, bits_of(staging[j * kStride + i]));
         }
       const std::int64_t row = (first_query + query) / edge, column = (first_key + key) / edge;
       if (row >= p.to.block_count || column >= p.to.block_count) continue;
       const std::int64_t at = (head * p.to.block_count + row) * p.to.block_count + column;
-      p.to.block_sum[at] += sum;
-      p.to.block_max[at] = max_or_nan(p.to.block_max[at], top);
+      add_block(p.to.block_sum + at, p.to.block_max + at, sum, largest);
     }
     __syncwarp();
   }

@@ -28,7 +28,7 @@ struct ColumnKernel {
     T* q_tile = reinterpret_cast<T*>(shared_memory);
     Shared& shared = *reinterpret_cast<Shared*>(q_tile + 2 * kTile);
     const int head = blockIdx.y, first_key = blockIdx.x * kKeys;  // the longest columns first
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_key = first_key + 16 * warp;
+    const int warp = threadIdx.x / 32, warp_key = first_key + 16 * warp;
     float* staging = reinterpret_cast<float*>(&shared + 1) + warp * 16 * SmallBlocks<kQueries>::kStride;
     const T* q = static_cast<const T*>(p.q) + head * p.head_dim;
     std::uint32_t k[kDim / 16][4];
@@ -59,8 +59,10 @@ struct ColumnKernel {
       float w[kQueries / 8][4];
       multiply_transposed<T, kDim, kQueries>(w, k, q_tile + (tile & 1) * kTile);
       Tile::weigh(p, tile * kQueries, warp_key, shared.lse[tile & 1], w);
-      Tile::add_columns(p, tile * kQueries, w, column, tail);
-      if (has_blocks) blocks.leave(tile, w);
+      float sums[Tile::kParts];
+      int maxima[Tile::kParts];
+      Tile::add_columns(p, tile * kQueries, w, column, tail, sums, maxima);
+      if (has_blocks) blocks.leave(tile, sums, maxima);
       if (has_small_blocks) SmallBlocks<kQueries>::add(p, head, warp_key, tile * kQueries, w, staging);
       __syncthreads();
     }

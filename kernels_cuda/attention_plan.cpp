@@ -99,6 +99,18 @@ AttentionParams make_params(const AttentionInputs& in, const kernels::AttentionS
   return p;
 }
 
+bool takes_hopper(const AttentionParams& p, AttentionTier tier, int major) {
+  const bool covered =
+      major == 9 && (p.head_dim == 64 || p.head_dim == 128) && (p.block_edge == 0 || p.block_edge >= 16);
+  if (tier == AttentionTier::hopper && !covered)
+    throw Error(
+        Errc::unsupported,
+        fmt::format("attention on CUDA: the Hopper kernels take compute capability 9.x, head_dim 64 or 128 and no "
+                    "block edge below 16, found {}.x, {} and {}",
+                    major, p.head_dim, p.block_edge));
+  return tier != AttentionTier::portable && covered;
+}
+
 std::size_t workspace_bytes(const AttentionInputs& in, const kernels::AttentionStatisticsPlan& plan) {
   if (plan.block_edge <= kColumnTileKeys) return 0;
   const std::int64_t last = std::max(in.num_keys, in.query_start + in.num_queries);

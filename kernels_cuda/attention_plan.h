@@ -13,6 +13,9 @@ int kernel_head_dim(int head_dim);
 AttentionParams make_params(const AttentionInputs& in, const kernels::AttentionStatisticsPlan* plan,
                             const kernels::AttentionStatistics* statistics);
 
+/// Whether a call takes the kernels of the Hopper tier. @error unsupported  asked for, but not covered
+bool takes_hopper(const AttentionParams& params, AttentionTier tier, int major);
+
 /// Device memory for partial block sums; 0 unless blocks are wider than a key tile.
 std::size_t workspace_bytes(const AttentionInputs& in, const kernels::AttentionStatisticsPlan& plan);
 

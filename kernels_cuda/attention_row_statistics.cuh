@@ -313,4 +313,35 @@ class RowStatistics {
   int jmax_[2] = {-1, -1};
 };
 
+struct KeySpan {
+  int begin, end;
+};
+/// Keys that some row at positions [first, last] can see.
+__device__ inline KeySpan visible_keys(const AttentionParams& p, int first, int last) {
+  KeySpan keys{p.first_key, p.num_keys};
+  if (p.window > 0) keys.begin = max(keys.begin, first - p.window + 1);
+  if (p.causal) keys.end = min(keys.end, last + 1);
+  if (!p.causal && p.window > 0) keys.end = min(keys.end, last + p.window);
+  if (last < p.first_key) keys.end = keys.begin;
+  return keys;
+}
+
+/// Rows `row` and `row + 8` of the output, from the accumulators of this thread.
+template <class T, int kDim>
+__device__ __forceinline__ void write_output(const AttentionParams& p, int head, int row, int lane_in_quad,
+                                             const float (&out)[kDim / 8][4], const float (&inverse)[2]) {
+  T* to = static_cast<T*>(p.out) + head * p.head_dim + 2 * lane_in_quad;
+#pragma unroll
+  for (int n = 0; n < kDim / 8; ++n)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int i = row + 8 * r;
+      if (i >= p.num_queries || 8 * n >= p.head_dim) continue;
+      // A row without keys is 0, whatever the values hold.
+      const bool empty = inverse[r] == 0.0f;
+      *reinterpret_cast<std::uint32_t*>(to + i * p.out_stride + 8 * n) =
+          empty ? 0u : pack<T>(out[n][2 * r] * inverse[r], out[n][2 * r + 1] * inverse[r]);
+    }
+}
+
 }  // namespace headlight::cuda

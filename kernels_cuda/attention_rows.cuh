@@ -17,19 +17,6 @@ struct RowKernel {
   static constexpr std::size_t kSharedBytes =
       4 * kTile * sizeof(T) + (kStatistics ? kMaxGroups * kQueries * sizeof(float) : 0);
 
-  struct Range {
-    int begin, end;  ///< keys
-  };
-  /// Keys that some row of [first, last] can see.
-  __device__ static Range visible_keys(const AttentionParams& p, int first, int last) {
-    Range keys{p.first_key, p.num_keys};
-    if (p.window > 0) keys.begin = max(keys.begin, first - p.window + 1);
-    if (p.causal) keys.end = min(keys.end, last + 1);
-    if (!p.causal && p.window > 0) keys.end = min(keys.end, last + p.window);
-    if (last < p.first_key) keys.end = keys.begin;
-    return keys;
-  }
-
   __device__ static void run(const AttentionParams& p) {
     extern __shared__ uint4 shared[];
     T* k_tile = reinterpret_cast<T*>(shared);
@@ -50,7 +37,8 @@ struct RowKernel {
                        p.head_dim);
     float out[kDim / 8][4] = {};
     RowStatistics<kKeys, kStatistics> statistics;
-    const Range keys = visible_keys(p, p.query_start + first, p.query_start + min(first + kQueries, p.num_queries) - 1);
+    const KeySpan keys =
+        visible_keys(p, p.query_start + first, p.query_start + min(first + kQueries, p.num_queries) - 1);
     const int begin = keys.begin / kKeys, end = (keys.end + kKeys - 1) / kKeys;
     const auto load = [&](int tile) {
       const int stage = tile & 1;
@@ -83,23 +71,7 @@ struct RowKernel {
     float inverse[2];
     statistics.finish(p, head, inverse);
     statistics.write(p, head, row, lane % 4, inverse, group_sums + 16 * warp + lane / 4, kQueries);
-    write_output(p, head, row, lane % 4, out, inverse);
-  }
-
-  __device__ static void write_output(const AttentionParams& p, int head, int row, int lane_in_quad,
-                                      const float (&out)[kDim / 8][4], const float (&inverse)[2]) {
-    T* to = static_cast<T*>(p.out) + head * p.head_dim + 2 * lane_in_quad;
-#pragma unroll
-    for (int n = 0; n < kDim / 8; ++n)
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const int i = row + 8 * r;
-        if (i >= p.num_queries || 8 * n >= p.head_dim) continue;
-        // A row without keys is 0, whatever the values hold.
-        const bool empty = inverse[r] == 0.0f;
-        *reinterpret_cast<std::uint32_t*>(to + i * p.out_stride + 8 * n) =
-            empty ? 0u : pack<T>(out[n][2 * r] * inverse[r], out[n][2 * r + 1] * inverse[r]);
-      }
+    write_output<T, kDim>(p, head, row, lane % 4, out, inverse);
   }
 };
 

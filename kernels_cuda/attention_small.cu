@@ -69,13 +69,13 @@ __global__ void __launch_bounds__(kThreads) reduce_blocks_kernel(const Attention
   const std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (block >= p.num_heads * count * count) return;
   const std::int64_t row = block / count, per_block = p.block_edge / kColumnTileKeys, first = block % count * per_block;
-  float sum = 0.0f, top = 0.0f;
+  float sum = 0.0f;
+  int largest = 0;
   for (std::int64_t tile = first; tile < min(first + per_block, tiles); ++tile) {
     sum += p.partial_sum[row * tiles + tile];
-    top = max_or_nan(top, p.partial_max[row * tiles + tile]);
+    largest = max(largest, bits_of(p.partial_max[row * tiles + tile]));
   }
-  p.to.block_sum[block] += sum;
-  p.to.block_max[block] = max_or_nan(p.to.block_max[block], top);
+  add_block(p.to.block_sum + block, p.to.block_max + block, sum, largest);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct DeviceInfo {
 /// A queue of work on one device.
 struct Stream {
   int device = 0;
+  int major = 0;  ///< compute capability of the device
   void* handle = nullptr;
 };
 
@@ -50,6 +51,7 @@ struct AttentionInputs {
 enum class AttentionTier {
   automatic,
   portable,  ///< mma.sync, compute capability 8.0 and later, every shape
+  hopper,    ///< wgmma, compute capability 9.0; head_dim 64 or 128, block edges of 16 and more. @error unsupported
 };
 
 /// A row whose weights are wanted as numbers.

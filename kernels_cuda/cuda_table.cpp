@@ -14,6 +14,9 @@ void launch_rows_of(const AttentionParams& p, DType dtype, bool statistics, cuda
 template <int kDim>
 void launch_columns_of(const AttentionParams& p, DType dtype, cudaStream_t stream);
 
+void launch_rows_hopper(const AttentionParams& p, DType dtype, bool statistics, cudaStream_t stream);
+void launch_columns_hopper(const AttentionParams& p, DType dtype, cudaStream_t stream);
+
 void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess)
     throw Error(Errc::failed, fmt::format("CUDA: {} failed: {}", what, cudaGetErrorString(status)));
@@ -77,11 +80,11 @@ std::vector<DeviceInfo> devices(std::string& why) {
 }
 
 Stream open_stream(int device) {
-  require_device(kDriver, device);
+  const int major = require_device(kDriver, device).major;
   const OnDevice on(device);
   cudaStream_t handle = nullptr;
   check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate");
-  return {device, handle};
+  return {device, major, handle};
 }
 
 void close_stream(Stream stream) {
@@ -152,43 +155,54 @@ void launch_columns(const AttentionParams& p, DType dtype, cudaStream_t stream) 
   }
 }
 
-void run_columns(Stream stream, AttentionParams p, DType dtype, void* workspace, std::size_t bytes) {
+void run_rows(Stream stream, const AttentionParams& p, DType dtype, bool statistics, AttentionTier tier) {
+  if (takes_hopper(p, tier, stream.major))
+    launch_rows_hopper(p, dtype, statistics, handle_of(stream));
+  else
+    launch_rows(p, dtype, statistics, handle_of(stream));
+}
+
+void run_columns(Stream stream, AttentionParams p, DType dtype, void* workspace, std::size_t bytes,
+                 AttentionTier tier) {
   if (bytes > 0) {
     HEADLIGHT_CHECK(workspace != nullptr);
     p.partial_sum = static_cast<float*>(workspace);
     p.partial_max = p.partial_sum + bytes / sizeof(float) / 2;
     fill(stream, workspace, 0, bytes);
   }
-  launch_columns(p, dtype, handle_of(stream));
+  if (takes_hopper(p, tier, stream.major))
+    launch_columns_hopper(p, dtype, handle_of(stream));
+  else
+    launch_columns(p, dtype, handle_of(stream));
   if (bytes > 0) launch_reduce_blocks(p, handle_of(stream));
 }
 
 void attention(Stream stream, const AttentionInputs& in, void* out_ihd, std::int64_t out_stride,
                const kernels::AttentionStatisticsPlan* plan, const kernels::AttentionStatistics* statistics,
-               void* workspace, AttentionTier) {
+               void* workspace, AttentionTier tier) {
   AttentionParams p = make_params(in, plan, statistics);
   p.out = out_ihd;
   p.out_stride = out_stride;
   const OnDevice on(stream.device);
-  launch_rows(p, in.dtype, plan != nullptr, handle_of(stream));
-  if (plan != nullptr) run_columns(stream, p, in.dtype, workspace, workspace_bytes(in, *plan));
+  run_rows(stream, p, in.dtype, plan != nullptr, tier);
+  if (plan != nullptr) run_columns(stream, p, in.dtype, workspace, workspace_bytes(in, *plan), tier);
 }
 
 void attention_rows(Stream stream, const AttentionInputs& in, void* out_ihd, std::int64_t out_stride,
                     const kernels::AttentionStatisticsPlan& plan, const kernels::AttentionStatistics& statistics,
-                    AttentionTier) {
+                    AttentionTier tier) {
   AttentionParams p = make_params(in, &plan, &statistics);
   p.out = out_ihd;
   p.out_stride = out_stride;
   const OnDevice on(stream.device);
-  launch_rows(p, in.dtype, true, handle_of(stream));
+  run_rows(stream, p, in.dtype, true, tier);
 }
 
 void attention_columns(Stream stream, const AttentionInputs& in, const kernels::AttentionStatisticsPlan& plan,
-                       const kernels::AttentionStatistics& statistics, void* workspace, AttentionTier) {
+                       const kernels::AttentionStatistics& statistics, void* workspace, AttentionTier tier) {
   const AttentionParams p = make_params(in, &plan, &statistics);
   const OnDevice on(stream.device);
-  run_columns(stream, p, in.dtype, workspace, workspace_bytes(in, plan));
+  run_columns(stream, p, in.dtype, workspace, workspace_bytes(in, plan), tier);
 }
 
 void attention_map_rows(Stream stream, const AttentionInputs& in, const MapRow* rows, std::int64_t num_rows,

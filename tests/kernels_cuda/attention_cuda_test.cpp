@@ -29,8 +29,16 @@ class CudaAttention : public ::testing::Test {
   void TearDown() override {
     if (table_ != nullptr) table_->close_stream(stream_);
   }
-  void check(const AttentionCase& c) {
-    for (const DType dtype : {DType::bf16, DType::f16}) DeviceCase(c, dtype).check(stream_);
+  /// Every tier that the device has; a tier hands what it does not cover to the portable one.
+  void check(const AttentionCase& c, std::initializer_list<DType> dtypes = {DType::bf16, DType::f16}) {
+    for (const DType dtype : dtypes)
+      for (const AttentionTier tier : {AttentionTier::portable, AttentionTier::automatic}) {
+        if (tier == AttentionTier::automatic && stream_.major != 9) continue;
+        DeviceCase device(c, dtype);
+        device.tier = tier;
+        device.host.name += tier == AttentionTier::portable ? " portable" : " automatic";
+        device.check(stream_);
+      }
   }
 
   const CudaKernels* table_ = nullptr;
@@ -45,7 +53,7 @@ TEST_F(CudaAttention, EveryLength) {
 TEST_F(CudaAttention, ALongPrompt) {
   AttentionCase c = random_case({.num_queries = 4097, .num_keys = 4097, .head_dim = 64}, kSeed);
   c.plan.block_edge = 32;
-  DeviceCase(c, DType::bf16).check(stream_);
+  check(c, {DType::bf16});
 }
 
 TEST_F(CudaAttention, EveryHeadSize) {
@@ -122,10 +130,10 @@ TEST_F(CudaAttention, EveryBlockEdge) {
       AttentionCase c =
           random_case({.num_queries = 700, .num_keys = 700, .num_heads = 2, .num_kv_heads = 1, .head_dim = dim}, kSeed);
       c.plan.block_edge = edge;
-      DeviceCase(c, DType::bf16).check(stream_);
+      check(c, {DType::bf16});
       c = random_case({.num_queries = 90, .num_keys = 700, .num_heads = 1, .num_kv_heads = 1, .head_dim = dim}, kSeed);
       c.plan.block_edge = edge;
-      DeviceCase(c, DType::f16).check(stream_);
+      check(c, {DType::f16});
     }
 }
 

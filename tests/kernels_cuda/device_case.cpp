@@ -137,7 +137,7 @@ AttentionOutputs DeviceCase::run(Stream stream) const {
   const DeviceMemory out(stream, got.out_ihd.size() * 2, 0xFF);
   const DeviceMemory workspace(stream, table.attention_workspace_bytes(operands.in, plan), 0xFF);
   table.attention(stream, operands.in, out.as<void>(), std::int64_t{host.in.num_heads} * host.in.head_dim, &plan, &to,
-                  workspace.as<void>(), AttentionTier::automatic);
+                  workspace.as<void>(), tier);
   for (auto& [values, memory] : arrays) memory->read(values->data(), values->size() * sizeof(float));
   jmax.read(got.jmax.data(), got.jmax.size() * sizeof(std::int32_t));
   got.out_ihd = download_output(out, got.out_ihd.size(), dtype);
@@ -149,8 +149,7 @@ std::vector<float> DeviceCase::run_plain(Stream stream) const {
   const std::int64_t stride = std::int64_t{host.in.num_heads} * host.in.head_dim;
   const auto count = static_cast<std::size_t>(host.in.num_queries * stride);
   const DeviceMemory out(stream, count * 2, 0xFF);
-  cuda_kernels()->attention(stream, operands.in, out.as<void>(), stride, nullptr, nullptr, nullptr,
-                            AttentionTier::automatic);
+  cuda_kernels()->attention(stream, operands.in, out.as<void>(), stride, nullptr, nullptr, nullptr, tier);
   return download_output(out, count, dtype);
 }
 

@@ -35,6 +35,7 @@ class DeviceMemory {
 struct DeviceCase {
   kernels::testing::AttentionCase host;
   DType dtype = DType::bf16;
+  AttentionTier tier = AttentionTier::automatic;
 
   DeviceCase(kernels::testing::AttentionCase c, DType type);
   /// Fails the running test where the device leaves the limits around float64.
