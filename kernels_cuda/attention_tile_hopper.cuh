@@ -12,15 +12,17 @@ namespace headlight::cuda {
 template <class T, int kRows, int kDim, int kThreads>
 __device__ __forceinline__ void load_swizzled(T* tile, const T* from, std::int64_t row_stride, int first, int end,
                                               int thread) {
-  constexpr int kChunks = kDim / 8;
-  static_assert(kRows * kChunks % kThreads == 0);
-  const std::uint32_t base = shared_address(tile);
-#pragma unroll 8
-  for (int c = thread; c < kRows * kChunks; c += kThreads) {
-    const int row = c / kChunks, chunk = c % kChunks, i = first + row;
-    const bool valid = i >= 0 && i < end;
-    const std::uint32_t to = base + (chunk / 8 * kRows + row) * 128 + ((chunk % 8) ^ (row % 8)) * 16;
-    copy_async(to, from + (valid ? i * row_stride + chunk * 8 : 0), valid);
+  // A thread keeps its column and its place in the swizzle: one addition per copy.
+  constexpr int kChunks = kDim / 8, kStep = kThreads / kChunks;
+  static_assert(kStep % 8 == 0 && kRows % kStep == 0);
+  const int chunk = thread % kChunks, row = thread / kChunks;
+  std::uint32_t to = shared_address(tile) + (chunk / 8 * kRows + row) * 128 + ((chunk % 8) ^ (row % 8)) * 16;
+  const T* at = from + static_cast<std::int64_t>(first + row) * row_stride + chunk * 8;
+#pragma unroll
+  for (int k = 0; k < kRows / kStep; ++k) {
+    const bool valid = static_cast<unsigned>(first + row + k * kStep) < static_cast<unsigned>(end);
+    copy_async(to + k * kStep * 128, valid ? at : from, valid);
+    at += kStep * row_stride;
   }
 }
 
