@@ -1,9 +1,10 @@
 // Softmax of a tile of scores, and everything that is measured along the rows, on tensor-core accumulators: a thread
 // holds two rows (r = 0, 1) and 2 of every 8 columns. Shared by the tiers.
 //
-// All exponents are base 2, relative to the running maximum m of the row. Every sum is a share of one thread until
-// finish(). Recurrences of "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", extended
-// by T = sum_j 2^z z with z = s - m:  T <- alpha (T + delta l) + new terms, so that entropy = ln 2 (log2 l - T / l).
+// All exponents are base 2, relative to a reference m of the row that is at most 8 below its running maximum. Every sum
+// is a share of one thread until finish(). Recurrences of "FlashAttention-2: Faster Attention with Better Parallelism
+// and Work Partitioning", extended by T = sum_j 2^z z with z = s - m:  T <- alpha (T + delta l) + new terms, so that
+// entropy = ln 2 (log2 l - T / l).
 
 #pragma once
 
@@ -13,6 +14,7 @@
 namespace headlight::cuda {
 
 constexpr float kNegativeInfinity = -__builtin_huge_valf();
+constexpr float kHeadroom = 8.0f;  // base 2
 
 /// Where a tile of scores lies.
 struct TilePlace {
@@ -43,17 +45,21 @@ class RowStatistics {
     }
     top[0] = quad_max(top[0]);
     top[1] = quad_max(top[1]);
-    if constexpr (kStatistics) find_largest(p, place, s, top);
     bool moved = false;
     float base[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const float higher = fmaxf(m_[r], top[r] * p.unit_log2);
-      base[r] = higher == kNegativeInfinity ? 0.0f : higher;
+      const float highest = top[r] * p.unit_log2;
+      if constexpr (kStatistics)
+        if (__any_sync(0xffffffffu, highest > largest_[r])) find_largest(place, s, r, top[r], highest > largest_[r]);
+      largest_[r] = fmaxf(largest_[r], highest);
+      // The reference follows the maximum only when it must: exponentials up to 2^8 lose nothing.
+      const float reference = highest > m_[r] + kHeadroom ? highest : m_[r];
+      base[r] = reference == kNegativeInfinity ? 0.0f : reference;
       alpha[r] = exp2_approx(m_[r] - base[r]);  // 0 for the first keys of a row
       if constexpr (kStatistics) t_[r] += m_[r] == kNegativeInfinity ? 0.0f : (m_[r] - base[r]) * l_[r];
-      m_[r] = higher;
       moved = moved || alpha[r] != 1.0f;
+      m_[r] = reference;
     }
     moved = __any_sync(0xffffffffu, moved);
     if (moved) rescale(alpha);
@@ -85,7 +91,6 @@ class RowStatistics {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       l_[r] = quad_sum(l_[r]);
-      largest_[r] = m_[r];
       if constexpr (kStatistics) t_[r] = quad_sum(t_[r]);
       null_[r] = 0.0f;
       if (null > kNegativeInfinity && m_[r] > kNegativeInfinity) {
@@ -166,21 +171,15 @@ class RowStatistics {
   }
 
   /// Keys come in ascending order, so a later key must be larger, not equal.
-  __device__ __forceinline__ void find_largest(const AttentionParams& p, const TilePlace& place, const Scores& s,
-                                               const float (&top)[2]) {
-    const bool larger[2] = {top[0] * p.unit_log2 > m_[0], top[1] * p.unit_log2 > m_[1]};
-    if (!__any_sync(0xffffffffu, larger[0] || larger[1])) return;
-    int at[2] = {INT32_MAX, INT32_MAX};
+  __device__ __forceinline__ void find_largest(const TilePlace& place, const Scores& s, int r, float top, bool larger) {
+    int at = INT32_MAX;
 #pragma unroll
     for (int n = kGroups8 - 1; n >= 0; --n)
 #pragma unroll
-      for (int e = 3; e >= 0; --e)
-        if (s[n][e] == top[e / 2]) at[e / 2] = column(n, e);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      at[r] = quad_min(at[r] == INT32_MAX ? INT32_MAX : place.key + first_column() + at[r]);
-      if (larger[r]) jmax_[r] = at[r];
-    }
+      for (int e = 1; e >= 0; --e)
+        if (s[n][2 * r + e] == top) at = column(n, e);
+    at = quad_min(at == INT32_MAX ? INT32_MAX : place.key + first_column() + at);
+    if (larger) jmax_[r] = at;
   }
 
   __device__ __forceinline__ void rescale(const float (&alpha)[2]) {
@@ -309,7 +308,8 @@ class RowStatistics {
 
   float m_[2] = {kNegativeInfinity, kNegativeInfinity}, l_[2] = {0, 0}, factor_[2] = {1, 1};
   float t_[2] = {0, 0}, first_[2] = {0, 0}, sink_[2] = {0, 0}, local_[2] = {0, 0}, dist1_[2] = {0, 0},
-        dist2_[2] = {0, 0}, off0_[2] = {0, 0}, off1_[2] = {0, 0}, null_[2] = {0, 0}, largest_[2];
+        dist2_[2] = {0, 0}, off0_[2] = {0, 0}, off1_[2] = {0, 0}, null_[2] = {0, 0};
+  float largest_[2] = {kNegativeInfinity, kNegativeInfinity};  // score, base 2
   int jmax_[2] = {-1, -1};
 };
 
