@@ -64,6 +64,14 @@ struct ColumnTile {
     return {begin, end};
   }
 
+  /// Starts the copy of lse of rows [row, row + kQueries) of the call by the first threads; 0 outside.
+  __device__ __forceinline__ static void load_lse(const AttentionParams& p, int head, int row, float* lse) {
+    if (threadIdx.x >= kQueries) return;
+    const int i = row + static_cast<int>(threadIdx.x);
+    const bool valid = i >= 0 && i < p.num_queries;
+    copy_word_async(shared_address(lse + threadIdx.x), p.to.lse_hi + head * p.to.row_stride + (valid ? i : 0), valid);
+  }
+
   /// Scores become weights.
   __device__ __forceinline__ static void weigh(const AttentionParams& p, int first_query, int warp_key,
                                                const float* lse, float (&w)[kQueries / 8][4]) {

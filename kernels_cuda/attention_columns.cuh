@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels_cuda/attention_column_sums.cuh"
+#include "kernels_cuda/attention_launch.cuh"
 #include "kernels_cuda/attention_tile.cuh"
 
 namespace headlight::cuda {
@@ -39,12 +40,7 @@ struct ColumnKernel {
     const auto load = [&](int tile) {
       const int stage = tile & 1, row = tile * kQueries - p.query_start;
       load_tile<T, kQueries, kDim, kThreads>(q_tile + stage * kTile, q, p.q_stride, row, p.num_queries, p.head_dim);
-      if (threadIdx.x < kQueries) {
-        const int i = row + static_cast<int>(threadIdx.x);
-        const bool valid = i >= 0 && i < p.num_queries;
-        copy_word_async(shared_address(&shared.lse[stage][threadIdx.x]),
-                        p.to.lse_hi + head * p.to.row_stride + (valid ? i : 0), valid);
-      }
+      Tile::load_lse(p, head, row, shared.lse[stage]);
       commit_copies();
     };
     float column[2] = {0, 0}, tail[2] = {0, 0};
@@ -82,13 +78,8 @@ __global__ void __launch_bounds__(256) attention_columns_kernel(const AttentionP
 template <class T, int kDim>
 void launch_column_kernel(const AttentionParams& p, cudaStream_t stream) {
   using Kernel = ColumnKernel<T, kDim>;
-  const std::size_t bytes = Kernel::shared_bytes(p.block_edge);
-  const auto kernel = attention_columns_kernel<T, kDim>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-  const dim3 grid(static_cast<unsigned>((p.num_keys + Kernel::kKeys - 1) / Kernel::kKeys),
-                  static_cast<unsigned>(p.num_heads));
-  kernel<<<grid, Kernel::kThreads, bytes, stream>>>(p);
-  check_launch("attention_columns");
+  launch_per_head("attention_columns", attention_columns_kernel<T, kDim>, p, p.num_keys, Kernel::kKeys,
+                  Kernel::kThreads, Kernel::shared_bytes(p.block_edge), stream);
 }
 
 /// Defined once per head size, so that they compile in parallel.

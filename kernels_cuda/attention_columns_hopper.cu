@@ -3,6 +3,7 @@
 // exponentials.
 
 #include "kernels_cuda/attention_column_sums.cuh"
+#include "kernels_cuda/attention_launch.cuh"
 #include "kernels_cuda/attention_tile_hopper.cuh"
 
 namespace headlight::cuda {
@@ -30,12 +31,7 @@ struct HopperColumnKernel {
     const auto load = [&](int tile) {
       const int stage = tile & 1, row = tile * kQueries - p.query_start;
       load_swizzled<T, kQueries, kDim, kThreads>(shared.q[stage], q, p.q_stride, row, p.num_queries, threadIdx.x);
-      if (threadIdx.x < kQueries) {
-        const int i = row + static_cast<int>(threadIdx.x);
-        const bool valid = i >= 0 && i < p.num_queries;
-        copy_word_async(shared_address(&shared.lse[stage][threadIdx.x]),
-                        p.to.lse_hi + head * p.to.row_stride + (valid ? i : 0), valid);
-      }
+      Tile::load_lse(p, head, row, shared.lse[stage]);
       commit_copies();
     };
     load_swizzled<T, kKeys, kDim, kThreads>(shared.k, static_cast<const T*>(p.k) + p.kv_head(head) * p.kv_stride,
@@ -79,12 +75,8 @@ __global__ void __launch_bounds__(256, 2) attention_columns_hopper_kernel(const 
 template <class T, int kDim>
 void launch(const AttentionParams& p, cudaStream_t stream) {
   using Kernel = HopperColumnKernel<T, kDim>;
-  const auto kernel = attention_columns_hopper_kernel<T, kDim>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Kernel::kSharedBytes));
-  const dim3 grid(static_cast<unsigned>((p.num_keys + Kernel::kKeys - 1) / Kernel::kKeys),
-                  static_cast<unsigned>(p.num_heads));
-  kernel<<<grid, Kernel::kThreads, Kernel::kSharedBytes, stream>>>(p);
-  check_launch("attention_columns_hopper");
+  launch_per_head("attention_columns_hopper", attention_columns_hopper_kernel<T, kDim>, p, p.num_keys, Kernel::kKeys,
+                  Kernel::kThreads, Kernel::kSharedBytes, stream);
 }
 
 }  // namespace

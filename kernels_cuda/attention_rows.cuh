@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "kernels_cuda/attention_launch.cuh"
 #include "kernels_cuda/attention_row_statistics.cuh"
 #include "kernels_cuda/attention_tile.cuh"
 
@@ -83,12 +84,8 @@ __global__ void __launch_bounds__(128) attention_rows_kernel(const AttentionPara
 template <class T, int kDim, bool kStatistics>
 void launch_row_kernel(const AttentionParams& p, cudaStream_t stream) {
   using Kernel = RowKernel<T, kDim, kStatistics>;
-  const auto kernel = attention_rows_kernel<T, kDim, kStatistics>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Kernel::kSharedBytes));
-  const dim3 grid(static_cast<unsigned>((p.num_queries + Kernel::kQueries - 1) / Kernel::kQueries),
-                  static_cast<unsigned>(p.num_heads));
-  kernel<<<grid, Kernel::kThreads, Kernel::kSharedBytes, stream>>>(p);
-  check_launch("attention_rows");
+  launch_per_head("attention_rows", attention_rows_kernel<T, kDim, kStatistics>, p, p.num_queries, Kernel::kQueries,
+                  Kernel::kThreads, Kernel::kSharedBytes, stream);
 }
 
 /// Defined once per head size, so that they compile in parallel.

@@ -2,6 +2,7 @@
 // Low-precision". A block owns 128 queries of one head: one warpgroup copies tiles of 128 keys and values, two compute
 // 64 queries each. The scores of the next tile are multiplied while the weights of this one meet the values.
 
+#include "kernels_cuda/attention_launch.cuh"
 #include "kernels_cuda/attention_row_statistics.cuh"
 #include "kernels_cuda/attention_tile_hopper.cuh"
 
@@ -169,12 +170,8 @@ __global__ void __launch_bounds__(384, 1) attention_rows_hopper_kernel(const Att
 template <class T, int kDim, bool kStatistics>
 void launch(const AttentionParams& p, cudaStream_t stream) {
   using Kernel = HopperRowKernel<T, kDim, kStatistics>;
-  const auto kernel = attention_rows_hopper_kernel<T, kDim, kStatistics>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(Kernel::kSharedBytes));
-  const dim3 grid(static_cast<unsigned>((p.num_queries + Kernel::kQueries - 1) / Kernel::kQueries),
-                  static_cast<unsigned>(p.num_heads));
-  kernel<<<grid, Kernel::kThreads, Kernel::kSharedBytes, stream>>>(p);
-  check_launch("attention_rows_hopper");
+  launch_per_head("attention_rows_hopper", attention_rows_hopper_kernel<T, kDim, kStatistics>, p, p.num_queries,
+                  Kernel::kQueries, Kernel::kThreads, Kernel::kSharedBytes, stream);
 }
 
 template <class T, int kDim>

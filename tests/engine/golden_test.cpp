@@ -1,5 +1,6 @@
 // Parity with Hugging Face transformers on tiny models of every architecture.
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -184,16 +185,16 @@ formats::Weights without(const formats::Weights& weights, const std::vector<std:
   return out;
 }
 
-void subtract_one_from_norms(formats::ModelFile& model) {
+/// Replaces the F32 tensors whose name holds `part` by copies that `change(from, to, tensor)` fills.
+template <class Change>
+void change_tensors(formats::ModelFile& model, std::string_view part, const Change& change) {
   formats::Weights out;
   out.keep_alive(std::make_shared<formats::Weights>(model.weights));
   for (const auto& [name, tensor] : model.weights.all()) {
     formats::WeightTensor changed = tensor;
-    if (name.find("norm.weight") != std::string::npos) {
+    if (name.find(part) != std::string::npos) {
       const auto bytes = out.allocate(tensor.bytes());
-      auto* values = reinterpret_cast<float*>(bytes.data());
-      std::copy_n(reinterpret_cast<const float*>(tensor.data), tensor.cols, values);
-      for (std::int64_t e = 0; e < tensor.cols; ++e) values[e] -= 1.0f;
+      change(reinterpret_cast<const float*>(tensor.data), reinterpret_cast<float*>(bytes.data()), tensor);
       changed.data = bytes.data();
     }
     out.add(name, changed);
@@ -201,23 +202,18 @@ void subtract_one_from_norms(formats::ModelFile& model) {
   model.weights = std::move(out);
 }
 
+void subtract_one_from_norms(formats::ModelFile& model) {
+  change_tensors(model, "norm.weight", [](const float* from, float* to, const formats::WeightTensor& tensor) {
+    std::transform(from, from + tensor.cols, to, [](float x) { return x - 1.0f; });
+  });
+}
+
 /// Every position sees the embedding of the one before it.
 void shift_positions(formats::ModelFile& model) {
-  formats::Weights out;
-  out.keep_alive(std::make_shared<formats::Weights>(model.weights));
-  for (const auto& [name, tensor] : model.weights.all()) {
-    formats::WeightTensor changed = tensor;
-    if (name == "position_embd.weight") {
-      const auto bytes = out.allocate(tensor.bytes());
-      auto* values = reinterpret_cast<float*>(bytes.data());
-      const auto* from = reinterpret_cast<const float*>(tensor.data);
-      std::copy_n(from, tensor.cols, values);
-      std::copy_n(from, (tensor.rows - 1) * tensor.cols, values + tensor.cols);
-      changed.data = bytes.data();
-    }
-    out.add(name, changed);
-  }
-  model.weights = std::move(out);
+  change_tensors(model, "position_embd.weight", [](const float* from, float* to, const formats::WeightTensor& tensor) {
+    std::copy_n(from, tensor.cols, to);
+    std::copy_n(from, (tensor.rows - 1) * tensor.cols, to + tensor.cols);
+  });
 }
 
 std::function<void(formats::ModelFile&)> no_tensors(std::vector<std::string> ends) {
