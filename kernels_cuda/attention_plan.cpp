@@ -99,6 +99,16 @@ AttentionParams make_params(const AttentionInputs& in, const kernels::AttentionS
   return p;
 }
 
+void set_output(AttentionParams& p, void* out_ihd, std::int64_t out_stride) {
+  if (out_ihd == nullptr || reinterpret_cast<std::uintptr_t>(out_ihd) % 4 != 0)
+    refuse("the output must be aligned to 4 bytes");
+  const std::int64_t width = std::int64_t{p.num_heads} * p.head_dim;
+  if (out_stride % 2 != 0 || out_stride < width)
+    refuse(fmt::format("expected an even out_stride of at least {}, found {}", width, out_stride));
+  p.out = out_ihd;
+  p.out_stride = out_stride;
+}
+
 bool takes_hopper(const AttentionParams& p, AttentionTier tier, int major) {
   const bool covered =
       major == 9 && (p.head_dim == 64 || p.head_dim == 128) && (p.block_edge == 0 || p.block_edge >= 16);

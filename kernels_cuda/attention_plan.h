@@ -13,6 +13,9 @@ int kernel_head_dim(int head_dim);
 AttentionParams make_params(const AttentionInputs& in, const kernels::AttentionStatisticsPlan* plan,
                             const kernels::AttentionStatistics* statistics);
 
+/// Where the output goes. @error invalid_argument  not aligned to pairs of elements, or rows that overlap
+void set_output(AttentionParams& params, void* out_ihd, std::int64_t out_stride);
+
 /// Whether a call takes the kernels of the Hopper tier. @error unsupported  asked for, but not covered
 bool takes_hopper(const AttentionParams& params, AttentionTier tier, int major);
 

@@ -102,7 +102,7 @@ class RowStatistics {
         m_[r] = base;
         factor_[r] = factor;
       }
-      inverse[r] = m_[r] == kNegativeInfinity ? 0.0f : factor_[r] / l_[r];
+      inverse[r] = empty(r) ? 0.0f : factor_[r] / l_[r];
     }
   }
 
@@ -117,7 +117,7 @@ class RowStatistics {
         const int i = row + 8 * r;
         if (lane_in_quad != 0 || i >= p.num_queries) continue;
         const std::int64_t at = head * p.to.row_stride + i;
-        const bool empty = m_[r] == kNegativeInfinity;
+        const bool empty = this->empty(r);
         const float log2_l = log2f(l_[r]);
         p.to.lse_hi[at] = empty ? kNegativeInfinity : kLn2 * (m_[r] + log2_l);
         p.to.entropy_hi[at] = empty ? 0.0f : kLn2 * (log2_l - t_[r] / l_[r]);
@@ -135,6 +135,12 @@ class RowStatistics {
   }
 
  private:
+  /// No key was visible. A maximum passes over NaN, so a row whose scores are all NaN has no reference either, but a
+  /// sum.
+  __device__ __forceinline__ bool empty(int r) const {
+    return m_[r] == kNegativeInfinity && l_[r] == 0.0f;
+  }
+
   // Of the thread with lane % 4 == 0.
   __host__ __device__ static constexpr int column(int n, int e) {
     return 8 * n + (e & 1);

@@ -55,13 +55,13 @@ struct HopperRowKernel {
 
   /// Item 2 t is the keys, 2 t + 1 the values of the t-th tile.
   __device__ static void produce(const AttentionParams& p, Shared& shared, int kv_head, int begin, int end) {
-    const T* const from[2] = {static_cast<const T*>(p.k) + kv_head * p.kv_stride,
-                              static_cast<const T*>(p.v) + kv_head * p.kv_stride};
+    const T* const k = static_cast<const T*>(p.k) + kv_head * p.kv_stride;
+    const T* const v = static_cast<const T*>(p.v) + kv_head * p.kv_stride;
     const int items = 2 * (end - begin), thread = threadIdx.x - 256;
     for (int item = 0; item < items + kLag; ++item) {
       if (item < items) {
         wait_barrier(&shared.empty[item % kItems], (item / kItems & 1) ^ 1);
-        load_swizzled<T, kKeys, kDim, 128>(shared.items[item % kItems], from[item & 1], p.kv_row_stride,
+        load_swizzled<T, kKeys, kDim, 128>(shared.items[item % kItems], (item & 1) != 0 ? v : k, p.kv_row_stride,
                                            (begin + item / 2) * kKeys, p.num_keys, thread);
       }
       commit_copies();

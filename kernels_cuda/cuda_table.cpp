@@ -181,8 +181,7 @@ void attention(Stream stream, const AttentionInputs& in, void* out_ihd, std::int
                const kernels::AttentionStatisticsPlan* plan, const kernels::AttentionStatistics* statistics,
                void* workspace, AttentionTier tier) {
   AttentionParams p = make_params(in, plan, statistics);
-  p.out = out_ihd;
-  p.out_stride = out_stride;
+  set_output(p, out_ihd, out_stride);
   const OnDevice on(stream.device);
   run_rows(stream, p, in.dtype, plan != nullptr, tier);
   if (plan != nullptr) run_columns(stream, p, in.dtype, workspace, workspace_bytes(in, *plan), tier);
@@ -192,8 +191,7 @@ void attention_rows(Stream stream, const AttentionInputs& in, void* out_ihd, std
                     const kernels::AttentionStatisticsPlan& plan, const kernels::AttentionStatistics& statistics,
                     AttentionTier tier) {
   AttentionParams p = make_params(in, &plan, &statistics);
-  p.out = out_ihd;
-  p.out_stride = out_stride;
+  set_output(p, out_ihd, out_stride);
   const OnDevice on(stream.device);
   run_rows(stream, p, in.dtype, true, tier);
 }

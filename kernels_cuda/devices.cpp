@@ -32,20 +32,26 @@ std::string too_old(const DeviceInfo& device) {
                      device.major, device.minor, kOldestMajor);
 }
 
+std::string cannot_be_used(const DriverTable& driver, int index, int status) {
+  return fmt::format("CUDA device {} cannot be used: {}", index, driver.status_text(status));
+}
+
 }  // namespace
 
 std::vector<DeviceInfo> usable_devices(const DriverTable& driver, std::string& why) {
   int count = 0;
   why = missing(driver, count);
   std::vector<DeviceInfo> devices;
+  std::string reason;  // of the first that cannot be used
   for (int index = 0; why.empty() && index < count; ++index) {
     DeviceInfo device;
-    if (driver.device_info(index, &device) != 0) continue;
-    if (device.major >= kOldestMajor)
+    const int status = driver.device_info(index, &device);
+    if (status == 0 && device.major >= kOldestMajor)
       devices.push_back(device);
-    else if (devices.empty() && index + 1 == count)
-      why = too_old(device);
+    else if (reason.empty())
+      reason = status == 0 ? too_old(device) : cannot_be_used(driver, index, status);
   }
+  if (devices.empty() && why.empty()) why = reason;
   return devices;
 }
 
@@ -59,8 +65,7 @@ DeviceInfo require_device(const DriverTable& driver, int index) {
     refuse(fmt::format("there is no CUDA device {}, only {}", index,
                        count == 1 ? "device 0" : fmt::format("devices 0 to {}", count - 1)));
   DeviceInfo device;
-  if (const int status = driver.device_info(index, &device); status != 0)
-    refuse(fmt::format("CUDA device {} cannot be used: {}", index, driver.status_text(status)));
+  if (const int status = driver.device_info(index, &device); status != 0) refuse(cannot_be_used(driver, index, status));
   if (device.major < kOldestMajor) refuse(too_old(device));
   return device;
 }

@@ -192,6 +192,28 @@ TEST_F(CudaAttention, NotANumberStaysInItsRows) {
   }
 }
 
+// Where every visible score is NaN there is no maximum; the row is not one without keys.
+TEST_F(CudaAttention, RowsOfNothingButNotANumberAreNotEmpty) {
+  for (const AttentionTier tier : {AttentionTier::portable, AttentionTier::automatic})
+    for (const int dim : {64, 128}) {
+      AttentionCase c =
+          random_case({.num_queries = 150, .num_keys = 150, .num_heads = 1, .num_kv_heads = 1, .head_dim = dim}, kSeed);
+      c.k[3] = std::numeric_limits<float>::quiet_NaN();  // row 0 sees key 0 only
+      c.q[static_cast<std::size_t>(77 * c.in.q_stride)] = std::numeric_limits<float>::quiet_NaN();  // all of row 77
+      c.in.mask.window = 40;
+      c.attach();
+      DeviceCase device(c, DType::bf16);
+      device.tier = tier;
+      const auto got = device.run(stream_);
+      for (std::size_t i = 0; i < 150; ++i) {
+        const bool reached = i < 40 || i == 77;
+        EXPECT_EQ(std::isnan(got.lse[i]), reached) << "D " << dim << " row " << i;
+        EXPECT_EQ(std::isnan(got.pmax[i]), reached) << "D " << dim << " row " << i;
+        EXPECT_EQ(std::isnan(got.out_ihd[i * static_cast<std::size_t>(dim)]), reached) << "D " << dim << " row " << i;
+      }
+    }
+}
+
 TEST_F(CudaAttention, EveryRunGivesTheSameBits) {
   AttentionCase c =
       random_case({.num_queries = 777, .num_keys = 777, .num_heads = 8, .num_kv_heads = 2, .head_dim = 128}, kSeed);

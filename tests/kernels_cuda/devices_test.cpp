@@ -14,7 +14,7 @@ namespace {
 
 /// A machine as the driver would describe it.
 struct Machine {
-  int driver = 13000, needs = 13000, status = 0;
+  int driver = 13000, needs = 13000, status = 0, info_status = 0;
   std::vector<DeviceInfo> devices;
 };
 Machine machine;
@@ -44,7 +44,7 @@ const DriverTable kFake = {
     },
     [](int index, DeviceInfo* info) {
       *info = machine.devices.at(static_cast<std::size_t>(index));
-      return 0;
+      return machine.info_status;
     },
     [](int status) { return "status " + std::to_string(status); },
 };
@@ -92,6 +92,15 @@ TEST(Devices, NoneOrBroken) {
   EXPECT_EQ(refusal(0), "there is no CUDA device");
   machine.status = 999;
   EXPECT_EQ(refusal(0), "no CUDA device can be used: status 999");
+}
+
+TEST(Devices, WithoutProperties) {
+  machine = {.devices = {device(0, "NVIDIA H100", 9, 0)}};
+  machine.info_status = 46;
+  std::string why;
+  EXPECT_TRUE(usable_devices(kFake, why).empty());
+  EXPECT_EQ(why, "CUDA device 0 cannot be used: status 46");
+  EXPECT_EQ(refusal(0), why);
 }
 
 TEST(Devices, OldDevice) {

@@ -69,6 +69,16 @@ TEST(AttentionPlan, RefusesWhatTheKernelsDoNotTake) {
   refuse(in, "queries");
 }
 
+TEST(AttentionPlan, RefusesOutputsThatPairsDoNotFit) {
+  AttentionParams p = make_params(good(), nullptr, nullptr);
+  set_output(p, some_memory, 512);
+  EXPECT_EQ(p.out_stride, 512);
+  EXPECT_THROW(set_output(p, nullptr, 512), Error);
+  EXPECT_THROW(set_output(p, some_memory + 2, 512), Error);
+  EXPECT_THROW(set_output(p, some_memory, 513), Error);
+  EXPECT_THROW(set_output(p, some_memory, 510), Error);
+}
+
 TEST(AttentionPlan, RefusesPlans) {
   kernels::AttentionStatistics statistics;
   kernels::AttentionStatisticsPlan plan;
