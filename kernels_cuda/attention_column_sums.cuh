@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels_cuda/attention_params.h"
+#include "kernels_cuda/block_reduce.cuh"
 #include "kernels_cuda/ptx.cuh"
 
 namespace headlight::cuda {
@@ -14,9 +15,6 @@ __device__ __forceinline__ int bits_of(float weight) {
   return __float_as_int(weight);
 }
 
-struct AddFloats {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
 struct MaxBits {
   __device__ int operator()(int a, int b) const { return max(a, b); }
 };
@@ -183,7 +181,7 @@ class BlockSums {
 
   /// Sums and maxima of this warp's 16 keys with each part of 16 queries.
   __device__ __forceinline__ void leave(int tile, const float (&sums)[kParts], const int (&maxima)[kParts]) {
-    float sum = reduce_parts(sums, AddFloats{});
+    float sum = reduce_parts(sums, Add{});
     int largest = reduce_parts(maxima, MaxBits{});
     constexpr int kLanes = 32 / kParts;  // that hold the same part
     for (int step = kLanes; step < kLanes * parts_; step *= 2) {

@@ -1,22 +1,12 @@
 // Kernels beside the two passes: exact rows of a map, and block maps from partial sums.
 
 #include "kernels_cuda/attention_column_sums.cuh"
+#include "kernels_cuda/block_reduce.cuh"
 
 namespace headlight::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-template <class Op>
-__device__ float block_reduce(float x, const Op& op, float* shared) {
-  for (int step = 16; step > 0; step /= 2) x = op(x, __shfl_xor_sync(0xffffffffu, x, step));
-  __syncthreads();  // what was reduced before has been read
-  if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
-  __syncthreads();
-  x = shared[0];
-  for (int warp = 1; warp < kThreads / 32; ++warp) x = op(x, shared[warp]);
-  return x;
-}
 
 template <class T>
 __device__ float dot(const T* a, const T* b, int count) {
@@ -49,8 +39,7 @@ __global__ void __launch_bounds__(kThreads) map_rows_kernel(const AttentionParam
     out[j] = s;
     top = fmaxf(top, s);
   }
-  top = block_reduce(
-      top, [](float a, float b) { return fmaxf(a, b); }, shared);
+  top = block_reduce<kThreads>(top, Largest{}, shared);
   if (top == -__builtin_huge_valf()) top = 0.0f;
   float sum = threadIdx.x == 0 ? exp2f(null - top) : 0.0f;
   for (int j = static_cast<int>(threadIdx.x); j < p.num_keys; j += kThreads) {
@@ -58,7 +47,7 @@ __global__ void __launch_bounds__(kThreads) map_rows_kernel(const AttentionParam
     out[j] = w;
     sum += w;
   }
-  sum = block_reduce(sum, AddFloats{}, shared);
+  sum = block_reduce<kThreads>(sum, Add{}, shared);
   for (int j = static_cast<int>(threadIdx.x); j < p.num_keys; j += kThreads)
     out[j] = p.visible(position, j) ? out[j] / sum : 0.0f;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels_cuda/attention_plan.h"
+#include "kernels_cuda/device_scope.h"
 #include "kernels_cuda/devices.h"
 
 #include "base/error.h"
@@ -27,25 +28,6 @@ void check_launch(const char* kernel) {
 }
 
 namespace {
-
-cudaStream_t handle_of(Stream stream) {
-  return static_cast<cudaStream_t>(stream.handle);
-}
-
-/// The calling thread works with this device until the object dies.
-class OnDevice {
- public:
-  explicit OnDevice(int device) {
-    check(cudaGetDevice(&before_), "cudaGetDevice");
-    check(cudaSetDevice(device), "cudaSetDevice");
-  }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-  ~OnDevice() { cudaSetDevice(before_); }
-
- private:
-  int before_ = 0;
-};
 
 const DriverTable kDriver = {
     [](int* version) { return static_cast<int>(cudaDriverGetVersion(version)); },

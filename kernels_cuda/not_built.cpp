@@ -1,8 +1,12 @@
-#include "kernels_cuda/cuda_kernels.h"
+#include "kernels_cuda/cuda_dense.h"
 
 namespace headlight::cuda {
 
 const CudaKernels* cuda_kernels() {
+  return nullptr;
+}
+
+const DenseKernels* dense_kernels() {
   return nullptr;
 }
 

@@ -97,6 +97,16 @@ __device__ __forceinline__ float to_float(Bf16 x) {
 __device__ __forceinline__ float to_float(F16 x) {
   return __half2float(x);
 }
+template <class T>
+__device__ __forceinline__ T narrowed(float x);
+template <>
+__device__ __forceinline__ Bf16 narrowed<Bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+template <>
+__device__ __forceinline__ F16 narrowed<F16>(float x) {
+  return __float2half_rn(x);
+}
 
 /// Sum and maximum over the four lanes that share the rows of an accumulator.
 __device__ __forceinline__ float quad_sum(float x) {
