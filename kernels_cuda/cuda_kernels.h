@@ -73,9 +73,11 @@ struct CudaKernels {
 
   /// @error out_of_memory, with what was asked for and what is free
   void* (*allocate)(Stream stream, std::size_t bytes);
+  /// Errors of earlier work are synchronize()'s to report: this never throws.
   void (*release)(Stream stream, void* memory);
   void (*copy_in)(Stream stream, void* device, const void* host, std::size_t bytes);
   void (*copy_out)(Stream stream, void* host, const void* device, std::size_t bytes);
+  void (*copy_within)(Stream stream, void* to, const void* from, std::size_t bytes);
   void (*fill)(Stream stream, void* device, int byte, std::size_t bytes);
 
   /// Attention of one layer: the output [num_queries][out_stride] in the type of the operands, and optionally what

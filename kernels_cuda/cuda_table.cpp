@@ -92,7 +92,7 @@ void* allocate(Stream stream, std::size_t bytes) {
 }
 
 void release(Stream stream, void* memory) {
-  if (memory != nullptr) check(cudaFreeAsync(memory, handle_of(stream)), "cudaFreeAsync");
+  if (memory != nullptr) cudaFreeAsync(memory, handle_of(stream));
 }
 
 void copy_in(Stream stream, void* device, const void* host, std::size_t bytes) {
@@ -101,6 +101,10 @@ void copy_in(Stream stream, void* device, const void* host, std::size_t bytes) {
 
 void copy_out(Stream stream, void* host, const void* device, std::size_t bytes) {
   check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, handle_of(stream)), "copy from the device");
+}
+
+void copy_within(Stream stream, void* to, const void* from, std::size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, handle_of(stream)), "copy on the device");
 }
 
 void fill(Stream stream, void* device, int byte, std::size_t bytes) {
@@ -196,9 +200,9 @@ void attention_map_rows(Stream stream, const AttentionInputs& in, const MapRow* 
 }  // namespace
 
 const CudaKernels* cuda_kernels() {
-  static const CudaKernels table = {
-      devices,  open_stream, close_stream, synchronize,     allocate,       release,           copy_in,
-      copy_out, fill,        attention,    workspace_bytes, attention_rows, attention_columns, attention_map_rows};
+  static const CudaKernels table = {devices,   open_stream,     close_stream,   synchronize,       allocate,
+                                    release,   copy_in,         copy_out,       copy_within,       fill,
+                                    attention, workspace_bytes, attention_rows, attention_columns, attention_map_rows};
   return &table;
 }
 

@@ -1,7 +1,11 @@
 #include "app/cli/model_input.h"
 
+#include <charconv>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+
+#include "kernels_cuda/cuda_kernels.h"
 
 #include "app/cli/option_checks.h"
 #include "app/cli/ranges.h"
@@ -345,11 +349,43 @@ void add_sampling_options(CLI::App& app, engine::SamplingOptions& options) {
       ->group(group);
 }
 
+namespace {
+
+/// Index after "cuda:"; 0 for "cuda", -1 for the CPU.
+int cuda_device(const ModelOptions& options) {
+  if (options.device == "auto" || options.device == "cpu") return -1;
+  if (options.device == "cuda") return 0;
+  int index = -1;
+  const char *begin = options.device.data() + 5, *end = options.device.data() + options.device.size();
+  if (options.device.starts_with("cuda:") && begin != end && std::from_chars(begin, end, index).ptr == end &&
+      index >= 0)
+    return index;
+  refuse("--device", fmt::format("expected auto, cpu or cuda[:i], found '{}'", options.device));
+}
+
+void check_arithmetic(const ModelOptions& options, bool cuda) {
+  const auto unsupported = [](const std::string& message, const char* field, const char* hint) {
+    throw Error(Errc::unsupported, message, {.file = {}, .field = field, .offset = {}, .hint = hint});
+  };
+  if (cuda && cuda::cuda_kernels() == nullptr)
+    unsupported("this build has no CUDA support", "--device", "use --device cpu");
+  if (!cuda && options.dtype != "auto" && options.dtype != "f32")
+    unsupported(fmt::format("{} arithmetic is not available on the CPU", options.dtype), "--dtype", "use --dtype f32");
+  if (cuda && options.dtype == "f32")
+    unsupported("f32 arithmetic is not available on CUDA", "--dtype", "use --dtype bf16 or f16");
+  if (cuda && options.act_quant != "none")
+    unsupported("activations are not quantised on CUDA", "--act-quant", "leave it out");
+}
+
+}  // namespace
+
 engine::EngineOptions engine_options(const ModelOptions& options) {
   engine::EngineOptions engine;
   engine.threads = options.threads;
   engine.kv_dtype = options.kv_dtype == "bf16" ? DType::bf16 : DType::f32;
   engine.act_quant = options.act_quant == "q8" ? engine::ActivationQuant::q8 : engine::ActivationQuant::none;
+  engine.cuda_device = cuda_device(options);
+  engine.cuda_dtype = options.dtype == "f16" ? DType::f16 : DType::bf16;
   engine.gemma_scale_in_weight_dtype = options.gemma_embed_scale == "weight";
   return engine;
 }
@@ -358,21 +394,14 @@ formats::ModelFile open_model_file(const ModelOptions& options, bool load_weight
   if (!options.interventions.empty())
     throw Error(Errc::unsupported, "interventions are not in this version",
                 {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
-  if (options.device.starts_with("cuda"))
-    throw Error(Errc::unsupported, "this build has no CUDA support",
-                {.file = {}, .field = "--device", .offset = {}, .hint = "use --device cpu"});
-  if (options.device != "auto" && options.device != "cpu")
-    refuse("--device", fmt::format("expected auto, cpu or cuda[:i], found '{}'", options.device));
-  if (options.dtype != "auto" && options.dtype != "f32")
-    throw Error(Errc::unsupported, fmt::format("{} arithmetic is not available on the CPU", options.dtype),
-                {.file = {}, .field = "--dtype", .offset = {}, .hint = "use --dtype f32"});
+  check_arithmetic(options, cuda_device(options) >= 0);
   formats::OpenModelOptions open;
   open.use_mmap = !options.no_mmap;
   open.allow_nonfinite = options.allow_nonfinite;
   open.load_weights = load_weights;
   open.sliding_window = options.sliding_window;
   open.pre_tokenizer = options.pre_tokenizer;
-  if (options.device == "auto" && load_weights) log_debug("device: cpu, this build has no CUDA support");
+  if (options.device == "auto" && load_weights) log_debug("device: cpu");
   return formats::open_model(path_of_model(options.model), open);
 }
 

@@ -147,7 +147,7 @@ void DecodeProbe::attention(int layer, ThreadPool& pool, kernels::AttentionWorks
   block.inputs = call.in;
 }
 
-void DecodeProbe::write_layer(int layer, int index, const KvCache& cache) {
+void DecodeProbe::write_layer(int layer, int index) {
   LayerBlock& block = blocks_[static_cast<std::size_t>(index)];
   const formats::ModelSpec& spec = context_.engine.spec();
   capture::LayerRows rows;
@@ -175,17 +175,14 @@ void DecodeProbe::write_layer(int layer, int index, const KvCache& cache) {
   in.num_keys = first_row_ + count_;
   in.q_ihd = block.q_ihd.data();
   in.q_stride = q_size(spec);
-  in.k_gjd = cache.keys(layer);
-  in.v_gjd = cache.values(layer);
-  in.kv_stride = cache.head_stride();
   context_.write_dense(index, in, rows.lse, rows.row_stride);
 }
 
-void DecodeProbe::flush(const KvCache& cache) {
+void DecodeProbe::flush() {
   if (count_ == 0) return;
   const formats::ModelSpec& spec = context_.engine.spec();
   for (std::size_t index = 0; index < blocks_.size(); ++index)
-    write_layer(context_.plan.layers[index], static_cast<int>(index), cache);
+    write_layer(context_.plan.layers[index], static_cast<int>(index));
   for (int level = 0; level <= spec.num_layers; ++level)
     context_.write_hidden(level, first_row_, count_, facts_[static_cast<std::size_t>(level)],
                           states_.empty() ? nullptr : states_.data() + level * kBlockRows * spec.hidden_size);

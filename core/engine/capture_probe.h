@@ -47,7 +47,7 @@ class DecodeProbe final : public LayerObserver {
   void row_done() { ++count_; }
   bool full() const { return count_ == kBlockRows; }
   /// Writes the rows that are done.
-  void flush(const KvCache& cache);
+  void flush();
 
   static std::int64_t bytes(const formats::ModelSpec& spec, const capture::CapturePlan& plan, int num_groups);
 
@@ -56,9 +56,9 @@ class DecodeProbe final : public LayerObserver {
     LayerBlock(const formats::ModelSpec& spec, int num_groups);
     RowArrays rows;
     Buffer<float> q_ihd, k_igd, v_igd;  // [kBlockRows][...]
-    kernels::AttentionInputs inputs;    // of the last row, for dense maps
+    kernels::AttentionInputs inputs;    // of the last row, for dense maps: the cache is as large as the record
   };
-  void write_layer(int layer, int index, const KvCache& cache);
+  void write_layer(int layer, int index);
 
   RecordContext& context_;
   std::vector<LayerBlock> blocks_;  // per recorded layer

@@ -119,7 +119,7 @@ class CaptureRun {
   void run_prompt(const CaptureInput& input, RecordContext& context, PromptProbe& probe) {
     const std::vector<std::int32_t> ids = prompt_ids(input.header);
     session_.tokens.clear();
-    session_.cache.reserve(announced_rows(input));
+    session_.runner->reserve(announced_rows(input));
     {
       const PhaseClock::Scope timed(context.clock.prefill);
       session_.advance(ids, &probe, progress_, stop_, "prefill");
@@ -132,7 +132,10 @@ class CaptureRun {
   void record_prompt_logits(RecordContext& context, std::span<const std::int32_t> ids, std::int32_t target) {
     const PhaseClock::Scope timed(context.clock.logits);
     if (plan_.logits == capture::LogitsKept::all) {
-      record_all_logits(context, session_.workspace, session_.residual(), ids, target);
+      const auto logits = [&](std::int64_t first, std::int64_t n, float* out) {
+        session_.logits_of_rows(first, n, out);
+      };
+      record_all_logits(context, logits, ids, target);
     } else if (plan_.logits == capture::LogitsKept::last) {
       if (target == LogitRecorder::kNoTarget) session_.logits_of_last_row(logits_);
       LogitRecorder recorder(context, true);
@@ -146,7 +149,7 @@ class CaptureRun {
     LogitRecorder recorder(context, plan_.logits == capture::LogitsKept::all);
     std::vector<GeneratedToken> pending;
     const auto flush = [&] {
-      probe.flush(session_.cache);
+      probe.flush();
       recorder.flush();
       const PhaseClock::Scope timed(context.clock.sink);
       for (const GeneratedToken& token : pending) sink_.append_generated(token_info(token), token.logprob);
@@ -232,6 +235,7 @@ bool ends_run(Errc code) {
 std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
                          const SamplingOptions& sampling, CaptureSink& sink, const ProgressCallback& progress,
                          std::stop_token stop) {
+  require_cpu(engine.impl(), "captures");
   check_sampling(sampling);
   check_plan(header.plan, engine.spec());
   if (inputs.empty()) throw Error(Errc::invalid_argument, "there is no input to record");

@@ -68,6 +68,8 @@ Engine::Impl::Impl(formats::ModelFile model_file, const EngineOptions& engine_op
   weights = bind_weights(model.spec, model.weights);
   embedding_scale = static_cast<float>(model.spec.embedding_scale);
   if (options.gemma_scale_in_weight_dtype) embedding_scale = bf16_to_f32(f32_to_bf16(embedding_scale));
+  if (options.cuda_device >= 0)
+    cuda = std::make_unique<CudaModel>(model.spec, weights, pool, options.cuda_device, options.cuda_dtype);
 }
 
 Engine::Engine(formats::ModelFile model, const EngineOptions& options)

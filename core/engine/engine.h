@@ -22,6 +22,8 @@ struct EngineOptions {
   int threads = 0;              ///< 0 = all this process may use
   DType kv_dtype = DType::f32;  ///< f32 or bf16
   ActivationQuant act_quant = ActivationQuant::none;
+  int cuda_device = -1;              ///< index of the device that computes; -1 = the CPU
+  DType cuda_dtype = DType::bf16;    ///< there: of weights, operands and the KV cache; bf16 or f16
   bool gemma_scale_in_weight_dtype = false;  ///< round sqrt(hidden_size) to bf16 as bf16 checkpoints do
 };
 
@@ -48,11 +50,12 @@ struct GeneratedToken {
   float entropy = 0.0f;  ///< nats of that distribution
 };
 
-/// A model ready to run on the CPU. Weights stay in the file's form (mapped); everything else is per Session.
+/// A model ready to run. On the CPU weights stay in the file's form (mapped); on CUDA they are copied in 16 bits.
+/// Everything else is per Session.
 /// Immutable after construction; sessions of one engine share its thread pool and must not run at the same time.
 class Engine {
  public:
-  /// @error bad_format (missing tensor, wrong shape), unsupported, out_of_memory
+  /// @error bad_format (missing tensor, wrong shape), unsupported (also: no such device), out_of_memory
   Engine(formats::ModelFile model, const EngineOptions& options);
   ~Engine();
   Engine(const Engine&) = delete;

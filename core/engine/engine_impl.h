@@ -1,6 +1,7 @@
 #pragma once
 
 #include "base/buffer.h"
+#include "core/engine/cuda_model.h"
 #include "core/engine/engine.h"
 #include "core/engine/model_weights.h"
 #include "kernels/attention.h"
@@ -16,6 +17,7 @@ struct Engine::Impl {
   mutable ThreadPool pool;
   ModelWeights weights;
   float embedding_scale = 1.0f;
+  std::unique_ptr<CudaModel> cuda;  ///< the weights on a device; null = the CPU computes
 
   const formats::ModelSpec& spec() const { return model.spec; }
 };
@@ -60,6 +62,8 @@ void project(const Engine::Impl& engine, Workspace& workspace, const Linear& lin
 
 /// RMSNorm or LayerNorm over rows of d; in place allowed.
 void normalize(const Engine::Impl& engine, const Norm& norm, const float* x, float* y, std::int64_t n, std::int64_t d);
+
+kernels::ActivationKind activation_kind(const formats::ModelSpec& spec);
 
 /// out_id = feed-forward (dense or experts) of x_id, n <= kRowBlock rows of d.
 void feed_forward(const Engine::Impl& engine, Workspace& workspace, const LayerWeights& layer, const float* x_id,

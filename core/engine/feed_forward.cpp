@@ -11,6 +11,8 @@ namespace {
 using formats::Activation;
 using formats::ModelSpec;
 
+}  // namespace
+
 kernels::ActivationKind activation_kind(const ModelSpec& spec) {
   if (spec.clamped_swiglu) return kernels::ActivationKind::clamped_swiglu;
   switch (spec.activation) {
@@ -25,6 +27,8 @@ kernels::ActivationKind activation_kind(const ModelSpec& spec) {
   }
   return kernels::ActivationKind::silu;
 }
+
+namespace {
 
 void dense(const Engine::Impl& engine, Workspace& workspace, const LayerWeights& layer, const float* x_id,
            std::int64_t n, float* out_id) {

@@ -59,16 +59,15 @@ std::int64_t logit_block_rows(std::int64_t vocab_size) {
   return std::clamp<std::int64_t>(kBlockElements / vocab_size, 1, kRowBlock);
 }
 
-void record_all_logits(RecordContext& context, Workspace& workspace, const float* x_id,
-                       std::span<const std::int32_t> ids, std::int32_t last_target) {
-  const formats::ModelSpec& spec = context.engine.spec();
-  const std::int64_t n = static_cast<std::int64_t>(ids.size()), vocab = spec.vocab_size;
+void record_all_logits(RecordContext& context, const LogitsOfRows& logits_of_rows, std::span<const std::int32_t> ids,
+                       std::int32_t last_target) {
+  const std::int64_t n = static_cast<std::int64_t>(ids.size()), vocab = context.engine.spec().vocab_size;
   const std::int64_t block = std::min(n, logit_block_rows(vocab));
   Buffer<float> logits(static_cast<std::size_t>(block * vocab));
   LogitRecorder recorder(context, true);
   for (std::int64_t first = 0; first < n; first += block) {
     const std::int64_t rows = std::min(block, n - first);
-    output_logits(context.engine, workspace, x_id + first * spec.hidden_size, rows, first, logits.data());
+    logits_of_rows(first, rows, logits.data());
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t next = first + r + 1;
       recorder.add(first + r, {logits.data() + r * vocab, static_cast<std::size_t>(vocab)},

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "core/engine/logits.h"
@@ -30,10 +31,13 @@ class LogitRecorder {
   std::vector<float> top_logprob_, entropy_, target_logprob_, full_;
 };
 
+/// Fills logits [n][V] of rows [first, first + n) of the prompt.
+using LogitsOfRows = std::function<void(std::int64_t first, std::int64_t n, float* logits)>;
+
 /// Facts of every row of a prompt, computed and written block by block: bounded memory for any length and vocabulary.
 /// @param last_target  the token that follows the last row; -1 = none
-void record_all_logits(RecordContext& context, Workspace& workspace, const float* x_id,
-                       std::span<const std::int32_t> ids, std::int32_t last_target);
+void record_all_logits(RecordContext& context, const LogitsOfRows& logits_of_rows, std::span<const std::int32_t> ids,
+                       std::int32_t last_target);
 
 /// Rows of logits that record_all_logits() holds at a time.
 std::int64_t logit_block_rows(std::int64_t vocab_size);

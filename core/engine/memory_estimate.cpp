@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/error.h"
 #include "core/engine/capture_probe.h"
 #include "core/engine/logit_recorder.h"
 
@@ -47,6 +48,9 @@ std::int64_t statistics(const formats::ModelSpec& spec, std::int64_t rows, std::
 
 MemoryEstimate estimate_memory(const formats::ModelSpec& spec, std::uint64_t weight_bytes, const EngineOptions& options,
                                std::int64_t num_rows, const capture::CapturePlan* plan, std::int64_t num_generated) {
+  if (options.cuda_device >= 0)
+    throw Error(Errc::unsupported, "memory estimates for CUDA are not in this version",
+                {.file = {}, .field = "--device", .offset = {}, .hint = "use --device cpu"});
   MemoryEstimate out;
   out.weights = static_cast<std::int64_t>(weight_bytes);
   // A capture that generates nothing keeps one layer of the cache at a time.

@@ -103,6 +103,7 @@ void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const 
                        const ReferenceVisitor& visit, const ProgressCallback& progress, std::stop_token stop) {
   if (!engine.spec().causal)
     throw Error(Errc::unsupported, "the reference forward pass hands out causal rows; this model attends both ways");
+  require_cpu(engine.impl(), "reference forward passes");
   Session::Impl run(engine.impl(), false);
   std::stop_source end;
   const std::stop_callback forward_stop(stop, [&] { end.request_stop(); });

@@ -20,7 +20,7 @@ std::vector<std::int32_t> end_ids(const Engine::Impl& engine) {
 }
 
 Session::Impl::Impl(const Engine::Impl& owner, bool keep_layers)
-    : engine(owner), cache(owner.spec(), owner.options.kv_dtype, keep_layers) {}
+    : engine(owner), runner(make_runner(owner, keep_layers)) {}
 
 void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> ids, std::int64_t cached) {
   if (ids.empty()) throw Error(Errc::invalid_argument, "there is no token to evaluate");
@@ -43,8 +43,8 @@ void Session::Impl::advance(std::span<const std::int32_t> ids, LayerObserver* ob
   const std::int64_t key = rope_length_key(engine.spec(), length);
   const bool rebuild = start > 0 && key != rope_key;
   HEADLIGHT_CHECK(!rebuild || observer == nullptr);
-  if (length > cache.capacity())
-    cache.reserve(start == 0 ? length : std::min(engine.spec().context_length, length + length / 2));
+  if (length > runner->capacity())
+    runner->reserve(start == 0 ? length : std::min(engine.spec().context_length, length + length / 2));
 
   std::vector<std::int32_t> all;
   if (rebuild) {
@@ -60,21 +60,20 @@ void Session::Impl::advance(std::span<const std::int32_t> ids, LayerObserver* ob
   request.stop = stop;
   if (rebuild)
     tokens.clear();  // the cache is rewritten: were the run stopped, nothing of the old sequence would be left
-  forward_layers(engine, workspace, cache, request);
+  runner->forward(request);
   if (rebuild) {
     tokens = std::move(all);
   } else {
     tokens.insert(tokens.end(), ids.begin(), ids.end());
   }
   rope_key = key;
-  residual_rows = static_cast<std::int64_t>(ids.size());
-  residual_offset = (rebuild ? start : 0) * engine.spec().hidden_size;
+  last_rows = static_cast<std::int64_t>(ids.size());
+  rebuilt_rows = rebuild ? start : 0;
 }
 
-void Session::Impl::logits_of_last_row(std::span<float> logits) {
-  const std::int64_t last = residual_rows - 1;
-  output_logits(engine, workspace, residual() + last * engine.spec().hidden_size, 1, residual_start() + last,
-                logits.data());
+void Session::Impl::logits_of_rows(std::int64_t first, std::int64_t n, float* logits) {
+  const std::int64_t start = static_cast<std::int64_t>(tokens.size()) - last_rows;
+  runner->logits(rebuilt_rows + first, n, start + first, logits);
 }
 
 Session::Session(Engine& engine) : impl_(std::make_unique<Impl>(engine.impl())) {}
@@ -91,8 +90,7 @@ void Session::forward(std::span<const std::int32_t> ids, std::span<float> logits
   if (logits.size() == vocab) {
     impl_->logits_of_last_row(logits);
   } else {
-    output_logits(impl_->engine, impl_->workspace, impl_->residual(), impl_->residual_rows, impl_->residual_start(),
-                  logits.data());
+    impl_->logits_of_rows(0, impl_->last_rows, logits.data());
   }
 }
 
@@ -117,7 +115,7 @@ std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_
   const std::int64_t room = spec.context_length - static_cast<std::int64_t>(prompt.size()) + 1;
   const std::int64_t steps = std::min(max_new_tokens, room);
   const std::vector<std::int32_t> ends = end_ids(engine.impl());
-  run.cache.reserve(static_cast<std::int64_t>(prompt.size()) + std::max<std::int64_t>(0, steps - 1));
+  run.runner->reserve(static_cast<std::int64_t>(prompt.size()) + std::max<std::int64_t>(0, steps - 1));
 
   std::vector<GeneratedToken> out;
   if (steps == 0) return out;

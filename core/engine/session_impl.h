@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "core/engine/forward.h"
+#include "core/engine/runner.h"
 
 namespace headlight::engine {
 
@@ -11,30 +11,26 @@ namespace headlight::engine {
 /// @error invalid_argument, prompt_too_long
 void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> ids, std::int64_t cached);
 
-/// A sequence in flight: its cache, its tokens so far, and the memory it computes in.
+/// A sequence in flight: its tokens so far, and where it is computed.
 struct Session::Impl {
   Impl(const Engine::Impl& owner, bool keep_layers = true);
 
-  /// Runs tokens after what is in the cache; afterwards residual() holds their rows. When the rotary frequencies of the
+  /// Runs tokens after what is in the cache; afterwards their logits can be had. When the rotary frequencies of the
   /// longer sequence differ from those of the cache (longrope beyond the original context, dynamic NTK), everything is
   /// evaluated again, which an observer does not see: it must not be given then.
   void advance(std::span<const std::int32_t> ids, LayerObserver* observer, const ProgressCallback& progress,
                const std::stop_token& stop, std::string_view phase);
 
-  /// Residual before the final norm of the rows of the last advance(), [n][d].
-  const float* residual() const { return workspace.x_id.data() + residual_offset; }
-
-  std::int64_t residual_start() const { return static_cast<std::int64_t>(tokens.size()) - residual_rows; }
-
-  void logits_of_last_row(std::span<float> logits);
+  /// Logits of rows [first, first + n) of the last advance(), [n][V].
+  void logits_of_rows(std::int64_t first, std::int64_t n, float* logits);
+  void logits_of_last_row(std::span<float> logits) { logits_of_rows(last_rows - 1, 1, logits.data()); }
 
   const Engine::Impl& engine;
-  KvCache cache;
-  Workspace workspace;
+  std::unique_ptr<Runner> runner;
   std::vector<std::int32_t> tokens;  ///< everything evaluated so far
   std::int64_t rope_key = 0;         ///< length key of the rotated keys in the cache
-  std::int64_t residual_offset = 0;  ///< elements
-  std::int64_t residual_rows = 0;
+  std::int64_t last_rows = 0;        ///< rows of the last advance()
+  std::int64_t rebuilt_rows = 0;     ///< rows that the runner evaluated again before them
 };
 
 /// Length key of a whole model: differs when any layer's rotary frequencies differ.
