@@ -16,77 +16,51 @@ std::int64_t kv_size(const formats::ModelSpec& spec) {
   return std::int64_t{spec.num_kv_heads} * spec.head_dim;
 }
 
-/// The norms of keys and values, [heads][stride]; computes and attaches them.
-void attach_norms(RecordContext& context, int layer, const float* k_igd, const float* v_igd, std::int64_t n,
-                  std::int64_t stride, Buffer<float>& key_norm, Buffer<float>& value_norm, Buffer<float>& u_norm,
-                  capture::LayerRows& rows) {
-  const PhaseClock::Scope timed(context.clock.norms);
-  const formats::ModelSpec& spec = context.engine.spec();
-  ThreadPool& pool = context.engine.pool;
-  // Norm arrays share the row stride of the statistics.
-  head_norms(pool, k_igd, n, stride, spec.num_kv_heads, spec.head_dim, key_norm.data(), rows.row_stride);
-  head_norms(pool, v_igd, n, stride, spec.num_kv_heads, spec.head_dim, value_norm.data(), rows.row_stride);
-  context.value_norms.compute(layer, v_igd, n, stride, u_norm.data(), rows.row_stride);
-  rows.key_norm_gi = key_norm.data();
-  rows.value_norm_gi = value_norm.data();
-  rows.u_norm_hi = u_norm.data();
+std::vector<AttentionWish> wishes_of(RecordContext& context) {
+  std::vector<AttentionWish> out;
+  for (std::size_t index = 0; index < context.plan.layers.size(); ++index)
+    out.push_back(context.wish_for(static_cast<int>(index)));
+  return out;
 }
 
-std::vector<std::int64_t> topk_positions(const RecordContext& context) {
-  if (context.plan.topk <= 0 || context.plan.topk_rows <= 0) return {};
-  return capture::topk_row_positions(context.plan, context.record.num_prompt_tokens);
+const AttentionWish* wish_of(const RecordContext& context, const std::vector<AttentionWish>& wishes, int layer) {
+  const int index = context.recorded_index(layer);
+  return index < 0 ? nullptr : &wishes[static_cast<std::size_t>(index)];
 }
 
 }  // namespace
 
-PromptProbe::PromptProbe(RecordContext& context)
-    : context_(context),
-      rows_(context.engine.spec().num_heads, context.record.num_prompt_tokens, context.num_groups),
-      facts_(context.record.num_prompt_tokens),
-      topk_(topk_positions(context), context.engine.spec().num_heads, context.plan.topk),
-      key_norm_gi_(elements(context.engine.spec().num_kv_heads, context.record.num_prompt_tokens)),
-      value_norm_gi_(elements(context.engine.spec().num_kv_heads, context.record.num_prompt_tokens)),
-      u_norm_hi_(elements(context.engine.spec().num_heads, context.record.num_prompt_tokens)) {}
-
-void PromptProbe::hidden(int level, std::int64_t start, const float* x_id, std::int64_t n) {
-  context_.observe_hidden(level, start, x_id, n, facts_, 0);
-  context_.write_hidden(level, start, n, facts_, x_id);
-}
-
-void PromptProbe::attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
-                            const AttentionCall& call) {
-  const int index = context_.recorded_index(layer);
-  if (index < 0) return LayerObserver::attention(layer, pool, workspace, call);
-  ColumnArrays& columns = context_.columns_of(index);
-  columns.clear(pool);  // new, or used by the layer before
-  kernels::AttentionStatisticsPlan plan = context_.statistics_plan();
-  plan.tap = &topk_;
-  kernels::AttentionStatistics statistics = rows_.statistics(0);
-  columns.attach(statistics);
-  kernels::attention(pool, workspace, call.in, call.out_ihd, call.out_stride, &plan, &statistics);
-  write_rows(layer, index, call);
-  if (context_.maps()) context_.write_dense(index, call.in, statistics.lse_hi, statistics.row_stride);
-  context_.write_columns(index, call.in.num_keys);
-}
-
-void PromptProbe::write_rows(int layer, int index, const AttentionCall& call) {
-  capture::LayerRows rows;
-  rows.index = index;
-  rows.num_rows = call.in.num_queries;
-  rows_.describe(rows);
-  attach_norms(context_, layer, call.k_igd, call.v_igd, rows.num_rows, call.kv_row_stride, key_norm_gi_, value_norm_gi_,
-               u_norm_hi_, rows);
-  if (context_.replay()) {
-    rows.q_ihd = call.in.q_ihd;
-    rows.q_stride = call.in.q_stride;
-    rows.k_igd = call.k_igd;
-    rows.v_igd = context_.plan.store_values ? call.v_igd : nullptr;
-    rows.kv_stride = call.kv_row_stride;
+PromptProbe::PromptProbe(RecordContext& context) : context_(context), wishes_(wishes_of(context)) {
+  const bool topk = context.plan.topk > 0 && context.plan.topk_rows > 0;
+  for (AttentionWish& wish : wishes_) {
+    wish.columns_later = false;
+    if (!topk) continue;
+    wish.topk = context.plan.topk;
+    wish.topk_positions = capture::topk_row_positions(context.plan, context.record.num_prompt_tokens);
   }
-  const PhaseClock::Scope timed(context_.clock.sink);
-  context_.sink.write_rows(rows);
-  const auto& topk = topk_.rows(layer);
-  if (!topk.empty()) context_.sink.write_topk(topk);
+}
+
+const AttentionWish* PromptProbe::wish(int layer) {
+  return wish_of(context_, wishes_, layer);
+}
+
+void PromptProbe::hidden(const capture::HiddenRows& rows, std::span<const capture::MassiveActivation> massive) {
+  context_.write_hidden(rows, massive);
+}
+
+void PromptProbe::attended(int layer, const AttentionFacts& facts) {
+  capture::LayerRows rows = facts.rows;
+  rows.index = context_.recorded_index(layer);
+  if (!context_.plan.store_values) rows.v_igd = nullptr;
+  {
+    const PhaseClock::Scope timed(context_.clock.sink);
+    context_.sink.write_rows(rows);
+    if (!facts.topk.empty()) context_.sink.write_topk(facts.topk);
+  }
+  const std::int64_t num_keys = rows.row_begin + rows.num_rows;
+  if (context_.maps()) context_.write_dense(rows, num_keys);
+  context_.write_columns(rows.index, num_keys);
+  if (context_.columns_are_shared()) context_.columns_of(rows.index).clear(context_.engine.pool);
 }
 
 void PromptProbe::layer_done(int /*layer*/) {
@@ -95,27 +69,29 @@ void PromptProbe::layer_done(int /*layer*/) {
   context_.sink.flush();
 }
 
-DecodeProbe::LayerBlock::LayerBlock(const formats::ModelSpec& spec, int num_groups)
+DecodeProbe::LayerBlock::LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands)
     : rows(spec.num_heads, kBlockRows, num_groups),
-      q_ihd(elements(kBlockRows, q_size(spec))),
-      k_igd(elements(kBlockRows, kv_size(spec))),
-      v_igd(elements(kBlockRows, kv_size(spec))) {}
+      key_norm_gi(elements(spec.num_kv_heads, kBlockRows)),
+      value_norm_gi(elements(spec.num_kv_heads, kBlockRows)),
+      u_norm_hi(elements(spec.num_heads, kBlockRows)),
+      q_ihd(operands ? elements(kBlockRows, q_size(spec)) : 0),
+      k_igd(operands ? elements(kBlockRows, kv_size(spec)) : 0),
+      v_igd(operands ? elements(kBlockRows, kv_size(spec)) : 0) {}
 
 DecodeProbe::DecodeProbe(RecordContext& context)
-    : context_(context),
-      key_norm_gi_(elements(context.engine.spec().num_kv_heads, kBlockRows)),
-      value_norm_gi_(elements(context.engine.spec().num_kv_heads, kBlockRows)),
-      u_norm_hi_(elements(context.engine.spec().num_heads, kBlockRows)),
-      first_row_(context.record.num_prompt_tokens) {
+    : context_(context), wishes_(wishes_of(context)), first_row_(context.record.num_prompt_tokens) {
   const formats::ModelSpec& spec = context.engine.spec();
   for (std::size_t index = 0; index < context.plan.layers.size(); ++index)
-    blocks_.emplace_back(spec, context.num_groups);
-  for (int level = 0; level <= spec.num_layers; ++level) facts_.emplace_back(kBlockRows);
-  if (context.plan.hidden_states) states_.resize(elements(spec.num_layers + 1, kBlockRows * spec.hidden_size));
+    blocks_.emplace_back(spec, context.num_groups, context.replay());
+  levels_.resize(static_cast<std::size_t>(spec.num_layers + 1));
+  if (context.plan.hidden_states)
+    for (LevelBlock& level : levels_) level.states.resize(elements(kBlockRows, spec.hidden_size));
 }
 
 std::int64_t DecodeProbe::bytes(const formats::ModelSpec& spec, const capture::CapturePlan& plan, int num_groups) {
-  const std::int64_t row_elements = q_size(spec) + 2 * kv_size(spec);
+  const bool operands = plan.level != capture::CaptureLevel::summary;
+  const std::int64_t row_elements =
+      (operands ? q_size(spec) + 2 * kv_size(spec) : 0) + spec.num_heads + 2 * spec.num_kv_heads;
   const std::int64_t layers = static_cast<std::int64_t>(plan.layers.size());
   const std::int64_t states = plan.hidden_states ? (spec.num_layers + 1) * kBlockRows * spec.hidden_size : 0;
   return layers * (RowArrays::bytes(spec.num_heads, kBlockRows, num_groups) +
@@ -123,40 +99,52 @@ std::int64_t DecodeProbe::bytes(const formats::ModelSpec& spec, const capture::C
          states * std::int64_t{sizeof(float)};
 }
 
-void DecodeProbe::hidden(int level, std::int64_t start, const float* x_id, std::int64_t n) {
-  context_.observe_hidden(level, start, x_id, n, facts_[static_cast<std::size_t>(level)], count_);
-  if (!states_.empty()) {
-    const std::int64_t d = context_.engine.spec().hidden_size;
-    std::copy_n(x_id, d, states_.data() + (level * kBlockRows + count_) * d);
-  }
+const AttentionWish* DecodeProbe::wish(int layer) {
+  return wish_of(context_, wishes_, layer);
 }
 
-void DecodeProbe::attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
-                            const AttentionCall& call) {
-  const int index = context_.recorded_index(layer);
-  if (index < 0) return LayerObserver::attention(layer, pool, workspace, call);
-  LayerBlock& block = blocks_[static_cast<std::size_t>(index)];
+void DecodeProbe::hidden(const capture::HiddenRows& rows, std::span<const capture::MassiveActivation> massive) {
+  LevelBlock& block = levels_[static_cast<std::size_t>(rows.level)];
+  const auto slot = static_cast<std::size_t>(count_);
+  block.facts.norm_l2[slot] = *rows.norm_l2;
+  block.facts.absmax[slot] = *rows.absmax;
+  block.facts.mean[slot] = *rows.mean;
+  block.facts.rms[slot] = *rows.rms;
+  block.facts.cos_first[slot] = *rows.cos_first;
+  block.facts.absmax_dim[slot] = *rows.absmax_dim;
+  const std::int64_t d = context_.engine.spec().hidden_size;
+  if (rows.x_id != nullptr) std::copy_n(rows.x_id, d, block.states.data() + count_ * d);
+  massive_.insert(massive_.end(), massive.begin(), massive.end());
+}
+
+void DecodeProbe::attended(int layer, const AttentionFacts& facts) {
+  LayerBlock& block = blocks_[static_cast<std::size_t>(context_.recorded_index(layer))];
   const formats::ModelSpec& spec = context_.engine.spec();
-  const kernels::AttentionStatisticsPlan plan = context_.statistics_plan();
-  kernels::AttentionStatistics statistics = block.rows.statistics(count_);
-  context_.columns_of(index).attach(statistics);
-  kernels::attention(pool, workspace, call.in, call.out_ihd, call.out_stride, &plan, &statistics);
-  std::copy_n(call.in.q_ihd, q_size(spec), block.q_ihd.data() + count_ * q_size(spec));
-  std::copy_n(call.k_igd, kv_size(spec), block.k_igd.data() + count_ * kv_size(spec));
-  std::copy_n(call.v_igd, kv_size(spec), block.v_igd.data() + count_ * kv_size(spec));
-  block.inputs = call.in;
+  const capture::LayerRows& rows = facts.rows;
+  block.rows.put(count_, rows);
+  const auto put = [&](Buffer<float>& to, const float* from, int heads) {
+    for (std::int64_t h = 0; h < heads; ++h) to.data()[h * kBlockRows + count_] = from[h * rows.row_stride];
+  };
+  put(block.key_norm_gi, rows.key_norm_gi, spec.num_kv_heads);
+  put(block.value_norm_gi, rows.value_norm_gi, spec.num_kv_heads);
+  put(block.u_norm_hi, rows.u_norm_hi, spec.num_heads);
+  if (rows.q_ihd == nullptr) return;
+  std::copy_n(rows.q_ihd, q_size(spec), block.q_ihd.data() + count_ * q_size(spec));
+  std::copy_n(rows.k_igd, kv_size(spec), block.k_igd.data() + count_ * kv_size(spec));
+  std::copy_n(rows.v_igd, kv_size(spec), block.v_igd.data() + count_ * kv_size(spec));
 }
 
-void DecodeProbe::write_layer(int layer, int index) {
-  LayerBlock& block = blocks_[static_cast<std::size_t>(index)];
+void DecodeProbe::write_layer(int index) {
+  const LayerBlock& block = blocks_[static_cast<std::size_t>(index)];
   const formats::ModelSpec& spec = context_.engine.spec();
   capture::LayerRows rows;
   rows.index = index;
   rows.row_begin = first_row_;
   rows.num_rows = count_;
   block.rows.describe(rows);
-  attach_norms(context_, layer, block.k_igd.data(), block.v_igd.data(), count_, kv_size(spec), key_norm_gi_,
-               value_norm_gi_, u_norm_hi_, rows);
+  rows.key_norm_gi = block.key_norm_gi.data();
+  rows.value_norm_gi = block.value_norm_gi.data();
+  rows.u_norm_hi = block.u_norm_hi.data();
   if (context_.replay()) {
     rows.q_ihd = block.q_ihd.data();
     rows.q_stride = q_size(spec);
@@ -168,24 +156,28 @@ void DecodeProbe::write_layer(int layer, int index) {
     const PhaseClock::Scope timed(context_.clock.sink);
     context_.sink.write_rows(rows);
   }
-  if (!context_.maps()) return;
-  kernels::AttentionInputs in = block.inputs;
-  in.num_queries = count_;
-  in.query_start = first_row_;
-  in.num_keys = first_row_ + count_;
-  in.q_ihd = block.q_ihd.data();
-  in.q_stride = q_size(spec);
-  context_.write_dense(index, in, rows.lse, rows.row_stride);
+  if (context_.maps()) context_.write_dense(rows, first_row_ + count_);
+}
+
+void DecodeProbe::write_level(int level) {
+  const LevelBlock& block = levels_[static_cast<std::size_t>(level)];
+  capture::HiddenRows rows = block.facts.rows();
+  rows.level = level;
+  rows.row_begin = first_row_;
+  rows.num_rows = count_;
+  rows.x_id = block.states.empty() ? nullptr : block.states.data();
+  context_.write_hidden(rows, {});
 }
 
 void DecodeProbe::flush() {
   if (count_ == 0) return;
-  const formats::ModelSpec& spec = context_.engine.spec();
-  for (std::size_t index = 0; index < blocks_.size(); ++index)
-    write_layer(context_.plan.layers[index], static_cast<int>(index));
-  for (int level = 0; level <= spec.num_layers; ++level)
-    context_.write_hidden(level, first_row_, count_, facts_[static_cast<std::size_t>(level)],
-                          states_.empty() ? nullptr : states_.data() + level * kBlockRows * spec.hidden_size);
+  for (std::size_t index = 0; index < blocks_.size(); ++index) write_layer(static_cast<int>(index));
+  for (std::size_t level = 0; level < levels_.size(); ++level) write_level(static_cast<int>(level));
+  if (!massive_.empty()) {
+    const PhaseClock::Scope timed(context_.clock.sink);
+    context_.sink.write_massive(massive_);
+    massive_.clear();
+  }
   first_row_ += count_;
   count_ = 0;
 }

@@ -2,33 +2,28 @@
 
 #include <vector>
 
+#include "core/engine/hidden_facts.h"
 #include "core/engine/probe_common.h"
-#include "core/engine/topk_tap.h"
 
 namespace headlight::engine {
 
-/// Records a prompt: every layer's rows go to the sink as soon as the layer's attention is done.
+/// Records a prompt: every layer's rows go to the sink as soon as the layer's attention is known.
 class PromptProbe final : public LayerObserver {
  public:
   explicit PromptProbe(RecordContext& context);
 
-  DType operand_dtype() const override { return context_.operand_dtype(); }
-  void hidden(int level, std::int64_t start, const float* x_id, std::int64_t n) override;
-  void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
-                 const AttentionCall& call) override;
+  const AttentionWish* wish(int layer) override;
+  void attended(int layer, const AttentionFacts& facts) override;
+  bool wants_states() const override { return context_.plan.hidden_states; }
+  void hidden(const capture::HiddenRows& rows, std::span<const capture::MassiveActivation> massive) override;
   void layer_done(int layer) override;
 
   /// Layers that are complete.
   int layers_done() const { return layers_done_; }
 
  private:
-  void write_rows(int layer, int index, const AttentionCall& call);
-
   RecordContext& context_;
-  RowArrays rows_;
-  HiddenFacts facts_;
-  TopkTap topk_;
-  Buffer<float> key_norm_gi_, value_norm_gi_, u_norm_hi_;
+  std::vector<AttentionWish> wishes_;  // per recorded layer
   int layers_done_ = 0;
 };
 
@@ -39,10 +34,10 @@ class DecodeProbe final : public LayerObserver {
 
   explicit DecodeProbe(RecordContext& context);
 
-  DType operand_dtype() const override { return context_.operand_dtype(); }
-  void hidden(int level, std::int64_t start, const float* x_id, std::int64_t n) override;
-  void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
-                 const AttentionCall& call) override;
+  const AttentionWish* wish(int layer) override;
+  void attended(int layer, const AttentionFacts& facts) override;
+  bool wants_states() const override { return context_.plan.hidden_states; }
+  void hidden(const capture::HiddenRows& rows, std::span<const capture::MassiveActivation> massive) override;
 
   void row_done() { ++count_; }
   bool full() const { return count_ == kBlockRows; }
@@ -53,18 +48,23 @@ class DecodeProbe final : public LayerObserver {
 
  private:
   struct LayerBlock {
-    LayerBlock(const formats::ModelSpec& spec, int num_groups);
+    LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands);
     RowArrays rows;
-    Buffer<float> q_ihd, k_igd, v_igd;  // [kBlockRows][...]
-    kernels::AttentionInputs inputs;    // of the last row, for dense maps: the cache is as large as the record
+    Buffer<float> key_norm_gi, value_norm_gi, u_norm_hi;  // [heads][kBlockRows]
+    Buffer<float> q_ihd, k_igd, v_igd;                    // [kBlockRows][...], with operands
   };
-  void write_layer(int layer, int index);
+  struct LevelBlock {
+    HiddenFacts facts{kBlockRows};
+    std::vector<float> states;  // [kBlockRows][d] when hidden states are kept
+  };
+  void write_layer(int index);
+  void write_level(int level);
 
   RecordContext& context_;
-  std::vector<LayerBlock> blocks_;  // per recorded layer
-  std::vector<HiddenFacts> facts_;  // per level
-  std::vector<float> states_;       // [L+1][kBlockRows][d] when hidden states are kept
-  Buffer<float> key_norm_gi_, value_norm_gi_, u_norm_hi_;
+  std::vector<AttentionWish> wishes_;  // per recorded layer
+  std::vector<LayerBlock> blocks_;
+  std::vector<LevelBlock> levels_;
+  std::vector<capture::MassiveActivation> massive_;
   std::int64_t first_row_, count_ = 0;
 };
 

@@ -74,8 +74,7 @@ class CaptureRun {
         progress_(progress),
         stop_(std::move(stop)),
         generates_(any_generates(inputs)),
-        session_(engine, generates_),
-        value_norms_(engine, generates_ || inputs.size() > 1),
+        session_(engine, {.rows_follow = generates_, .sequences_follow = inputs.size() > 1}),
         ends_(end_ids(engine)),
         logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {}
 
@@ -83,7 +82,7 @@ class CaptureRun {
   void record(std::size_t number) {
     const CaptureInput& input = inputs_[number];
     const capture::RecordHeader header = complete_header(input);
-    RecordContext context(engine_, plan_, header, sink_, value_norms_, input.generate > 1);
+    RecordContext context(engine_, plan_, header, sink_, *session_.runner, input.generate > 1);
     PromptProbe prompt(context);
     rows_done_ = 0;
     sink_.begin_record(header);
@@ -122,11 +121,26 @@ class CaptureRun {
     session_.runner->reserve(announced_rows(input));
     {
       const PhaseClock::Scope timed(context.clock.prefill);
-      session_.advance(ids, &probe, progress_, stop_, "prefill");
+      session_.advance(observed(ids, probe, context, "prefill"));
     }
     rows_done_ = static_cast<std::int64_t>(ids.size());
     if (input.generate > 0) return;  // the first new token is the target of the last row
     record_prompt_logits(context, ids, LogitRecorder::kNoTarget);
+  }
+
+  // A prompt can be stopped between layers, generation between rows only: see run_generation().
+  ForwardRequest observed(std::span<const std::int32_t> ids, LayerObserver& observer, RecordContext& context,
+                          std::string_view phase) const {
+    ForwardRequest request;
+    request.ids = ids;
+    request.observer = &observer;
+    request.clock = &context.clock;
+    request.operand_dtype = context.operand_dtype();
+    request.phase = phase;
+    if (phase == "decode") return request;
+    request.progress = progress_;
+    request.stop = stop_;
+    return request;
   }
 
   void record_prompt_logits(RecordContext& context, std::span<const std::int32_t> ids, std::int32_t target) {
@@ -165,7 +179,7 @@ class CaptureRun {
       stopped = stop_.stop_requested();
       if (stopped) break;  // between rows only: a torn row would be in some layers' column sums
       const PhaseClock::Scope timed(context.clock.decode);
-      session_.advance(std::span(&token.id, 1), &probe, {}, {}, "decode");
+      session_.advance(observed(std::span(&token.id, 1), probe, context, "decode"));
       probe.row_done();
       session_.logits_of_last_row(logits_);
       token = sample_token(logits_, sampling_, number, static_cast<std::uint64_t>(step));
@@ -184,6 +198,7 @@ class CaptureRun {
   // The prompt's columns were written layer by layer; generated rows added to them.
   void finish_columns(RecordContext& context) {
     if (context.record.num_rows == context.record.num_prompt_tokens) return;
+    session_.runner->finish_columns();
     for (std::size_t index = 0; index < plan_.layers.size(); ++index)
       context.write_columns(static_cast<int>(index), rows_done_);
   }
@@ -209,7 +224,6 @@ class CaptureRun {
   std::stop_token stop_;
   bool generates_;
   Session::Impl session_;
-  ValueNorms value_norms_;
   std::vector<std::int32_t> ends_;
   std::vector<float> logits_;
   std::int64_t rows_done_ = 0;

@@ -44,6 +44,8 @@ class CudaRunner final : public Runner {
   std::int64_t capacity() const override { return capacity_; }
   void reserve(std::int64_t rows) override;
   void forward(const ForwardRequest& request) override;
+  void finish_columns() override {}
+  void map_rows(const MapRows&, float*) override {}
   void logits(std::int64_t first, std::int64_t n, std::int64_t start, float* logits) override;
 
  private:
@@ -372,7 +374,7 @@ void CudaRunner::report_bad_rows() const {
 
 }  // namespace
 
-std::unique_ptr<Runner> make_cuda_runner(const Engine::Impl& engine, const CudaModel& model) {
+std::unique_ptr<Runner> make_cuda_runner(const Engine::Impl& engine, const CudaModel& model, const SequenceUse& /*use*/) {
   return std::make_unique<CudaRunner>(engine, model);
 }
 

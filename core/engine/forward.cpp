@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "core/engine/layer_facts.h"
 #include "core/engine/rope.h"
 #include "kernels/linear.h"
 
@@ -99,11 +100,13 @@ void round_values(ThreadPool& pool, DType dtype, float* values, std::int64_t cou
 // One forward pass: the buffers of a call and the steps of a layer.
 class Pass {
  public:
-  Pass(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, const ForwardRequest& request)
+  Pass(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, LayerFacts& facts,
+       const ForwardRequest& request)
       : engine_(engine),
         spec_(engine.spec()),
         workspace_(workspace),
         cache_(cache),
+        facts_(facts),
         request_(request),
         n_(static_cast<std::int64_t>(request.ids.size())),
         d_(spec_.hidden_size),
@@ -125,7 +128,7 @@ class Pass {
     check_finite(engine_, x_id_, n_, d_, request_.start, [] { return std::string("the embeddings"); });
     for (int layer = 0; layer < spec_.num_layers; ++layer) {
       throw_if_stopped(request_.stop);
-      if (request_.observer != nullptr) request_.observer->hidden(layer, request_.start, x_id_, n_);
+      if (request_.observer != nullptr) facts_.hidden(request_, layer, x_id_);
       run_layer(layer);
       check_finite(engine_, x_id_, n_, d_, request_.start,
                    [&] { return fmt::format("the residual stream after layer {}", layer); });
@@ -134,7 +137,7 @@ class Pass {
         request_.progress(
             {request_.phase, layer + 1, spec_.num_layers, request_.start + n_ * (layer + 1) / spec_.num_layers});
     }
-    if (request_.observer != nullptr) request_.observer->hidden(spec_.num_layers, request_.start, x_id_, n_);
+    if (request_.observer != nullptr) facts_.hidden(request_, spec_.num_layers, x_id_);
   }
 
  private:
@@ -155,7 +158,7 @@ class Pass {
     project_qkv(layer);
     rotate(number, layer);
     store_operands(number);
-    run_attention(number, layer);
+    run_attention(number);
     for_row_blocks(n_, [&](std::int64_t first, std::int64_t rows) {
       throw_if_stopped(request_.stop);
       add_attention(layer, first, rows);
@@ -193,44 +196,26 @@ class Pass {
   }
 
   void store_operands(int number) {
-    if (request_.observer != nullptr) {
-      const DType dtype = request_.observer->operand_dtype();
-      round_values(engine_.pool, dtype, q_ihd_, n_ * q_size_);
+    round_values(engine_.pool, request_.operand_dtype, q_ihd_, n_ * q_size_);
+    for (const DType dtype : {request_.operand_dtype, cache_.dtype()}) {
       round_values(engine_.pool, dtype, k_igd_, n_ * kv_size_);
       round_values(engine_.pool, dtype, v_igd_, n_ * kv_size_);
     }
-    round_values(engine_.pool, cache_.dtype(), k_igd_, n_ * kv_size_);
-    round_values(engine_.pool, cache_.dtype(), v_igd_, n_ * kv_size_);
     cache_.store(engine_.pool, number, request_.start, n_, k_igd_, v_igd_, kv_size_);
   }
 
-  void run_attention(int number, const LayerWeights& layer) {
+  void run_attention(int number) {
     AttentionCall call;
-    call.in.num_queries = n_;
-    call.in.query_start = request_.start;
-    call.in.num_keys = request_.start + n_;
-    call.in.num_heads = spec_.num_heads;
-    call.in.num_kv_heads = spec_.num_kv_heads;
-    call.in.head_dim = spec_.head_dim;
-    call.in.q_ihd = q_ihd_;
-    call.in.q_stride = q_size_;
-    call.in.kv_dtype = cache_.dtype();
-    call.in.k_gjd = cache_.keys(number);
-    call.in.v_gjd = cache_.values(number);
-    call.in.kv_stride = cache_.head_stride();
-    call.in.scale = layer_scale(spec_, number);
-    call.in.soft_cap = static_cast<float>(spec_.attention_soft_cap);
-    call.in.null_logit_h = layer.sinks_h;
-    call.in.mask.causal = spec_.causal;
-    call.in.mask.window = layer_window(spec_, number);
+    call.in = attention_inputs(engine_, cache_, number, request_.start, n_, q_ihd_, q_size_);
     call.out_ihd = attn_ihd_;
     call.out_stride = q_size_;
     call.k_igd = k_igd_;
     call.v_igd = v_igd_;
     call.kv_row_stride = kv_size_;
-    LayerObserver plain;
-    LayerObserver& observer = request_.observer != nullptr ? *request_.observer : plain;
-    observer.attention(number, engine_.pool, workspace_.attention, call);
+    if (request_.hook != nullptr) return request_.hook->attention(number, engine_.pool, workspace_.attention, call);
+    const AttentionWish* wish = request_.observer != nullptr ? request_.observer->wish(number) : nullptr;
+    if (wish != nullptr) return facts_.attention(request_, number, *wish, workspace_.attention, call);
+    kernels::attention(engine_.pool, workspace_.attention, call.in, call.out_ihd, call.out_stride, nullptr, nullptr);
   }
 
   void add_attention(const LayerWeights& layer, std::int64_t first, std::int64_t rows) {
@@ -255,6 +240,7 @@ class Pass {
   const ModelSpec& spec_;
   Workspace& workspace_;
   KvCache& cache_;
+  LayerFacts& facts_;
   const ForwardRequest& request_;
   std::int64_t n_, d_, q_size_, kv_size_;
   float *x_id_, *q_ihd_, *k_igd_, *v_igd_, *attn_ihd_, *norm_id_, *out_id_;
@@ -262,9 +248,29 @@ class Pass {
 
 }  // namespace
 
-void LayerObserver::attention(int /*layer*/, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
-                              const AttentionCall& call) {
-  kernels::attention(pool, workspace, call.in, call.out_ihd, call.out_stride, nullptr, nullptr);
+kernels::AttentionInputs attention_inputs(const Engine::Impl& engine, const KvCache& cache, int layer,
+                                          std::int64_t start, std::int64_t n, const float* q_ihd,
+                                          std::int64_t q_stride) {
+  const ModelSpec& spec = engine.spec();
+  kernels::AttentionInputs in;
+  in.num_queries = n;
+  in.query_start = start;
+  in.num_keys = start + n;
+  in.num_heads = spec.num_heads;
+  in.num_kv_heads = spec.num_kv_heads;
+  in.head_dim = spec.head_dim;
+  in.q_ihd = q_ihd;
+  in.q_stride = q_stride;
+  in.kv_dtype = cache.dtype();
+  in.k_gjd = cache.keys(layer);
+  in.v_gjd = cache.values(layer);
+  in.kv_stride = cache.head_stride();
+  in.scale = layer_scale(spec, layer);
+  in.soft_cap = static_cast<float>(spec.attention_soft_cap);
+  in.null_logit_h = engine.weights.layers[static_cast<std::size_t>(layer)].sinks_h;
+  in.mask.causal = spec.causal;
+  in.mask.window = layer_window(spec, layer);
+  return in;
 }
 
 void throw_if_stopped(const std::stop_token& stop) {
@@ -286,8 +292,9 @@ void normalize(const Engine::Impl& engine, const Norm& norm, const float* x, flo
   }
 }
 
-void forward_layers(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, const ForwardRequest& request) {
-  Pass(engine, workspace, cache, request).run();
+void forward_layers(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, LayerFacts& facts,
+                    const ForwardRequest& request) {
+  Pass(engine, workspace, cache, facts, request).run();
 }
 
 void output_logits(const Engine::Impl& engine, Workspace& workspace, const float* x_id, std::int64_t n,

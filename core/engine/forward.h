@@ -6,6 +6,8 @@
 
 #include "core/engine/engine_impl.h"
 #include "core/engine/kv_cache.h"
+#include "core/engine/layer_observer.h"
+#include "core/engine/phase_clock.h"
 
 namespace headlight::engine {
 
@@ -20,37 +22,40 @@ struct AttentionCall {
   std::int64_t kv_row_stride = 0;
 };
 
-/// Looks into a forward pass; the default does nothing but run it.
-class LayerObserver {
+/// Computes attention in place of the engine's kernels; on the CPU only.
+class AttentionHook {
  public:
-  virtual ~LayerObserver() = default;
-
-  /// q, k and v are rounded to this type before they are multiplied.
-  virtual DType operand_dtype() const { return DType::f32; }
-
-  /// Residual entering layer `level` (level = num_layers: before the final norm). x_id [n][d], rows start at `start`.
-  virtual void hidden(int /*level*/, std::int64_t /*start*/, const float* /*x_id*/, std::int64_t /*n*/) {}
-
+  virtual ~AttentionHook() = default;
   /// Must compute call.out_ihd.
   virtual void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
-                         const AttentionCall& call);
-
-  virtual void layer_done(int /*layer*/) {}
+                         const AttentionCall& call) = 0;
 };
 
 struct ForwardRequest {
-  std::span<const std::int32_t> ids;
+  std::span<const std::int32_t> ids = {};
   std::int64_t start = 0;  ///< position of ids[0]; rows before it are in the cache
   LayerObserver* observer = nullptr;
+  PhaseClock* clock = nullptr;  ///< required with an observer
+  AttentionHook* hook = nullptr;
+  DType operand_dtype = DType::f32;  ///< q, k and v are rounded to it before they are multiplied
   std::string_view phase = "prefill";
-  ProgressCallback progress;
-  std::stop_token stop;
+  ProgressCallback progress = {};
+  std::stop_token stop = {};
 };
+
+class LayerFacts;
 
 /// Runs all layers over the given tokens; the cache must have room. Leaves the residual before the final norm in
 /// workspace.x_id [n][d].
+/// @param facts  what the sequence's observers are told; used with an observer only
 /// @error cancelled, failed (NaN or Inf in the residual stream)
-void forward_layers(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, const ForwardRequest& request);
+void forward_layers(const Engine::Impl& engine, Workspace& workspace, KvCache& cache, LayerFacts& facts,
+                    const ForwardRequest& request);
+
+/// Attention of one layer over what the cache holds: n rows from `start`, queries [n][q_stride].
+kernels::AttentionInputs attention_inputs(const Engine::Impl& engine, const KvCache& cache, int layer,
+                                          std::int64_t start, std::int64_t n, const float* q_ihd,
+                                          std::int64_t q_stride);
 
 /// Logits of rows x_id [n][d] of the residual before the final norm, [n][V], soft-capped as the model says.
 /// @param start  position of the first row, for messages

@@ -64,6 +64,17 @@ HiddenFacts::HiddenFacts(std::int64_t rows)
       cos_first(static_cast<std::size_t>(rows)),
       absmax_dim(static_cast<std::size_t>(rows)) {}
 
+capture::HiddenRows HiddenFacts::rows() const {
+  capture::HiddenRows out;
+  out.norm_l2 = norm_l2.data();
+  out.absmax = absmax.data();
+  out.mean = mean.data();
+  out.rms = rms.data();
+  out.absmax_dim = absmax_dim.data();
+  out.cos_first = cos_first.data();
+  return out;
+}
+
 void hidden_facts(ThreadPool& pool, const float* x_id, std::int64_t n, std::int64_t d, const float* first_d,
                   HiddenFacts& out, std::int64_t slot) {
   const double first_norm = std::sqrt(dot(first_d, first_d, d));

@@ -12,6 +12,8 @@ namespace headlight::engine {
 /// Facts of the rows of one level of the residual stream.
 struct HiddenFacts {
   explicit HiddenFacts(std::int64_t rows);
+  /// The arrays for a sink, from entry 0.
+  capture::HiddenRows rows() const;
   Buffer<float> norm_l2, absmax, mean, rms, cos_first;
   Buffer<std::int32_t> absmax_dim;
 };

@@ -15,12 +15,10 @@ namespace {
 constexpr std::int64_t kRowsPerBlock = 64;
 
 // Attention as its definition reads: one row of scores in double, one softmax, one weighted sum.
-class ReferenceObserver final : public LayerObserver {
+class ReferenceAttention final : public AttentionHook {
  public:
-  ReferenceObserver(const ReferenceOptions& options, const ReferenceVisitor& visit, std::stop_source& end)
+  ReferenceAttention(const ReferenceOptions& options, const ReferenceVisitor& visit, std::stop_source& end)
       : options_(options), visit_(visit), end_(end) {}
-
-  DType operand_dtype() const override { return options_.operand_dtype; }
 
   void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& /*workspace*/,
                  const AttentionCall& call) override {
@@ -39,9 +37,6 @@ class ReferenceObserver final : public LayerObserver {
               {layer, head, first + r, {attn_ij.data() + r * n, static_cast<std::size_t>(first + r + 1)}, absmax_i[r]});
       }
     }
-  }
-
-  void layer_done(int layer) override {
     if (layer == options_.last_layer) end_.request_stop();
   }
 
@@ -104,12 +99,16 @@ void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const 
   if (!engine.spec().causal)
     throw Error(Errc::unsupported, "the reference forward pass hands out causal rows; this model attends both ways");
   require_cpu(engine.impl(), "reference forward passes");
-  Session::Impl run(engine.impl(), false);
+  Session::Impl run(engine.impl(), {.rows_follow = false});
   std::stop_source end;
   const std::stop_callback forward_stop(stop, [&] { end.request_stop(); });
-  ReferenceObserver observer(options, visit, end);
+  ReferenceAttention hook(options, visit, end);
   try {
-    run.advance(ids, &observer, progress, end.get_token(), "prefill");
+    run.advance({.ids = ids,
+                 .hook = &hook,
+                 .operand_dtype = options.operand_dtype,
+                 .progress = progress,
+                 .stop = end.get_token()});
   } catch (const Error& error) {
     if (error.code() != Errc::cancelled || stop.stop_requested()) throw;
   }

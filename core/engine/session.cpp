@@ -19,8 +19,8 @@ std::vector<std::int32_t> end_ids(const Engine::Impl& engine) {
   return engine.model.tokenizer ? engine.model.tokenizer->eos_ids() : std::vector<std::int32_t>{};
 }
 
-Session::Impl::Impl(const Engine::Impl& owner, bool keep_layers)
-    : engine(owner), runner(make_runner(owner, keep_layers)) {}
+Session::Impl::Impl(const Engine::Impl& owner, const SequenceUse& use)
+    : engine(owner), runner(make_runner(owner, use)) {}
 
 void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> ids, std::int64_t cached) {
   if (ids.empty()) throw Error(Errc::invalid_argument, "there is no token to evaluate");
@@ -35,14 +35,14 @@ void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> 
                 fmt::format("{} tokens do not fit the model's context of {} tokens", length, spec.context_length));
 }
 
-void Session::Impl::advance(std::span<const std::int32_t> ids, LayerObserver* observer,
-                            const ProgressCallback& progress, const std::stop_token& stop, std::string_view phase) {
+void Session::Impl::advance(ForwardRequest request) {
+  const std::span<const std::int32_t> ids = request.ids;
   const std::int64_t start = static_cast<std::int64_t>(tokens.size());
   check_tokens(engine.spec(), ids, start);
   const std::int64_t length = start + static_cast<std::int64_t>(ids.size());
   const std::int64_t key = rope_length_key(engine.spec(), length);
   const bool rebuild = start > 0 && key != rope_key;
-  HEADLIGHT_CHECK(!rebuild || observer == nullptr);
+  HEADLIGHT_CHECK(!rebuild || request.observer == nullptr);
   if (length > runner->capacity())
     runner->reserve(start == 0 ? length : std::min(engine.spec().context_length, length + length / 2));
 
@@ -50,14 +50,9 @@ void Session::Impl::advance(std::span<const std::int32_t> ids, LayerObserver* ob
   if (rebuild) {
     all = tokens;
     all.insert(all.end(), ids.begin(), ids.end());
+    request.ids = all;
   }
-  ForwardRequest request;
-  request.ids = rebuild ? std::span<const std::int32_t>(all) : ids;
   request.start = rebuild ? 0 : start;
-  request.observer = observer;
-  request.phase = phase;
-  request.progress = progress;
-  request.stop = stop;
   if (rebuild)
     tokens.clear();  // the cache is rewritten: were the run stopped, nothing of the old sequence would be left
   runner->forward(request);
@@ -85,7 +80,8 @@ void Session::forward(std::span<const std::int32_t> ids, std::span<float> logits
   if (!logits.empty() && logits.size() != vocab && logits.size() != vocab * ids.size())
     throw Error(Errc::invalid_argument,
                 fmt::format("expected room for {} or {} logits, found {}", vocab, vocab * ids.size(), logits.size()));
-  impl_->advance(ids, nullptr, progress, stop, impl_->tokens.empty() ? "prefill" : "decode");
+  impl_->advance(
+      {.ids = ids, .phase = impl_->tokens.empty() ? "prefill" : "decode", .progress = progress, .stop = stop});
   if (logits.empty()) return;
   if (logits.size() == vocab) {
     impl_->logits_of_last_row(logits);
@@ -120,14 +116,14 @@ std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_
   std::vector<GeneratedToken> out;
   if (steps == 0) return out;
   std::vector<float> logits(static_cast<std::size_t>(spec.vocab_size));
-  run.advance(prompt, nullptr, {}, stop, "prefill");
+  run.advance({.ids = prompt, .phase = "prefill", .stop = stop});
   while (true) {
     run.logits_of_last_row(logits);
     out.push_back(sample_token(logits, sampling, record, out.size()));
     if (on_token) on_token(out.back());
     const bool ended = std::find(ends.begin(), ends.end(), out.back().id) != ends.end();
     if (ended || static_cast<std::int64_t>(out.size()) == steps) return out;
-    run.advance(std::span(&out.back().id, 1), nullptr, {}, stop, "decode");
+    run.advance({.ids = std::span(&out.back().id, 1), .phase = "decode", .stop = stop});
   }
 }
 

@@ -13,13 +13,13 @@ void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> 
 
 /// A sequence in flight: its tokens so far, and where it is computed.
 struct Session::Impl {
-  Impl(const Engine::Impl& owner, bool keep_layers = true);
+  Impl(const Engine::Impl& owner, const SequenceUse& use = {});
 
   /// Runs tokens after what is in the cache; afterwards their logits can be had. When the rotary frequencies of the
   /// longer sequence differ from those of the cache (longrope beyond the original context, dynamic NTK), everything is
   /// evaluated again, which an observer does not see: it must not be given then.
-  void advance(std::span<const std::int32_t> ids, LayerObserver* observer, const ProgressCallback& progress,
-               const std::stop_token& stop, std::string_view phase);
+  /// @param request  its start is set here
+  void advance(ForwardRequest request);
 
   /// Logits of rows [first, first + n) of the last advance(), [n][V].
   void logits_of_rows(std::int64_t first, std::int64_t n, float* logits);

@@ -13,6 +13,9 @@ class TopkTap final : public kernels::RowTap {
   /// @param positions  ascending query rows
   TopkTap(std::vector<std::int64_t> positions, int num_heads, int entries);
 
+  bool collects(const std::vector<std::int64_t>& positions, int entries) const {
+    return positions == positions_ && static_cast<std::size_t>(entries) == entries_;
+  }
   bool wants(int head, std::int64_t position) const override;
   void row(int head, std::int64_t position, kernels::KeyRange keys, std::span<const float> attn_j) override;
 

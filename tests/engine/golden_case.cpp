@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "core/engine/probe_common.h"
+#include "core/engine/row_arrays.h"
 #include "core/engine/session_impl.h"
 #include "core/formats/safetensors.h"
 #include "tests/support/synthetic_model.h"
@@ -28,7 +28,7 @@ std::vector<T> read_values(const formats::SafetensorsFile& file, const InputFile
 }
 
 // Collects every row of every head of the layers that run under it.
-class RowCollector final : public engine::LayerObserver, public kernels::RowTap {
+class RowCollector final : public engine::AttentionHook, public kernels::RowTap {
  public:
   RowCollector(const formats::ModelSpec& spec, std::int64_t num_rows, std::int64_t row_begin)
       : spec_(spec),
@@ -153,11 +153,11 @@ DecodedRows attention_of_decode(engine::Engine& engine, const std::vector<std::i
   const std::size_t vocab = static_cast<std::size_t>(engine.spec().vocab_size);
   engine::Session::Impl run(engine.impl());
   RowCollector collector(engine.spec(), n, n - steps);
-  run.advance(std::span(ids).first(static_cast<std::size_t>(n - steps)), nullptr, {}, {}, "prefill");
+  run.advance({.ids = std::span(ids).first(static_cast<std::size_t>(n - steps))});
   DecodedRows out;
   out.logits.resize(static_cast<std::size_t>(steps) * vocab);
   for (std::int64_t step = 0; step < steps; ++step) {
-    run.advance(std::span(ids).subspan(static_cast<std::size_t>(n - steps + step), 1), &collector, {}, {}, "decode");
+    run.advance({.ids = std::span(ids).subspan(static_cast<std::size_t>(n - steps + step), 1), .hook = &collector});
     run.logits_of_last_row(std::span(out.logits).subspan(static_cast<std::size_t>(step) * vocab, vocab));
   }
   out.attn = std::move(collector.attn);
