@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -14,13 +15,17 @@
 
 namespace headlight::analysis {
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
+
 /// What an analysis takes from its input besides tokens.
 enum class Need {
   row,       ///< row statistics
   column,    ///< column statistics
   block,     ///< block maps
-  qkv,       ///< q and k (and v) of the recorded heads: level replay
+  qkv,       ///< q and k of the recorded heads (v too, when the plan stores values): level replay
   hidden,    ///< facts about hidden states, norms of k, v and |W_O v|
+  states,    ///< the hidden states themselves: captured with --hidden
   weights,   ///< weights of the model
   run,       ///< runs the model
   gradient,  ///< gradients of the model
@@ -56,12 +61,14 @@ struct AnalysisReport {
   std::vector<std::string> notes;  ///< caveats that a reader of the numbers must know, one sentence each
 };
 
-/// A parameter of an analysis, declared once: source of help, JSON schema and forms.
+/// A parameter of an analysis, declared once: source of help, checks and forms.
 struct Parameter {
   std::string_view name;
-  Json fallback;         ///< its type is the parameter's type
-  double low, high;      ///< of numbers
-  std::string_view doc;  ///< one sentence
+  Json fallback;            ///< its type is the parameter's: boolean, integer, number, string or array
+  double low = -kInfinity;  ///< of a number, or of every number of an array
+  double high = kInfinity;
+  std::string_view doc;                   ///< one sentence
+  std::vector<std::string_view> choices;  ///< of a string; empty = any
 };
 
 struct AnalysisInput {
@@ -71,7 +78,7 @@ struct AnalysisInput {
 };
 
 /// One analysis: a pure function of a capture. Its numbers come from typed functions declared in headers of their own,
-/// with formula, ranges and source; `run` only puts them into a report.
+/// with formula, ranges and source; `run` only puts them into a report (id, version and params are filled in for it).
 struct Analysis {
   std::string_view id;       ///< kebab-case: "epsilon-sink"
   std::string_view title;    ///< "Attention sinks by the epsilon metric"
@@ -81,6 +88,7 @@ struct Analysis {
   bool by_default = true;  ///< part of the set that `headlight analyze` runs unasked
   std::vector<Parameter> parameters;
   std::function<AnalysisReport(const AnalysisInput& input, const Json& params, std::stop_token stop)> run;
+  int version = 1;
 };
 
 /// Every built-in analysis, in the order of the documentation.
@@ -96,7 +104,21 @@ Json resolve_params(const Analysis& analysis, const Json& given);
 /// What of `needs` the record does not supply; empty = the analysis can run.
 std::vector<Need> missing_needs(const Analysis& analysis, const capture::CaptureView& capture, std::int64_t record);
 
-/// {"id","version","params","series":[{"id","unit","formula","axes","shape","values"}],"tables","notes"}
-Json to_json(const AnalysisReport& report);
+/// Resolves the parameters, checks the needs and runs.
+/// @error invalid_argument  parameters, or "not available: needs qkv, hidden"; cancelled
+AnalysisReport run_analysis(const Analysis& analysis, const AnalysisInput& input, const Json& given = Json::object(),
+                            std::stop_token stop = {});
+
+/// Mean of each series over the reports of several records (same analysis, same parameters); undefined values are left
+/// out. Series that run along the text, series whose shapes differ and tables belong to single records and are left
+/// out, which a note says.
+AnalysisReport mean_report(const std::vector<AnalysisReport>& reports);
+
+/// {"id","version","params","series":[{"id","unit","formula","axes","shape","range","values"}],"tables","notes"}.
+/// "values" is flat, in memory order; null for series of more than `max_values` values.
+Json to_json(const AnalysisReport& report, std::size_t max_values = std::numeric_limits<std::size_t>::max());
+
+/// What `analyze --list --json` says of an analysis: id, title, summary, source, needs, default, parameters.
+Json to_json(const Analysis& analysis);
 
 }  // namespace headlight::analysis

@@ -15,6 +15,7 @@
 #include "app/cli/interrupt.h"
 #include "app/cli/invocation.h"
 #include "app/cli/ranges.h"
+#include "base/closest_match.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "core/capture_hdf5/guard.h"

@@ -9,6 +9,7 @@
 
 #include "app/cli/option_checks.h"
 #include "app/cli/ranges.h"
+#include "base/closest_match.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"

@@ -19,9 +19,6 @@ std::pair<std::int64_t, std::int64_t> parse_slice(std::string_view option, std::
 /// Comma-separated 64-bit integers. @error invalid_argument
 std::vector<std::int64_t> parse_integers(std::string_view option, std::string_view text);
 
-/// Closest candidate within an edit distance of 2, or empty.
-std::string closest_match(std::string_view word, const std::vector<std::string>& candidates);
-
 /// "1.5G", "200M", "64k", "1000" -> bytes (powers of 1000). @error invalid_argument
 std::int64_t parse_bytes(std::string_view option, std::string_view text);
 

@@ -8,6 +8,7 @@
 #include "app/cli/capture_input.h"
 #include "app/cli/npy.h"
 #include "app/cli/ranges.h"
+#include "base/closest_match.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "core/capture/statistics.h"

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "base/closest_match.h"
 #include "base/error.h"
 
 namespace headlight::capture {
@@ -81,21 +82,6 @@ constexpr std::array kStatistics = {
     StatisticInfo{"distance", kHead, "token", "mean attention distance", "mean_i dist1_i", 0.0, kInf, false, true,
                   kMultiscale, false},
 };
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
 
 }  // namespace
 

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <vector>
+
+#include "analysis/analysis.h"
+
+namespace headlight::analysis {
+
+// One maker per topic, in the folder of that name; analyses() lists them in this order.
+std::vector<Analysis> sink_analyses();
+
+}  // namespace headlight::analysis
