@@ -67,8 +67,8 @@ struct Parameter {
   Json fallback;            ///< its type is the parameter's: boolean, integer, number, string or array
   double low = -kInfinity;  ///< of a number, or of every number of an array
   double high = kInfinity;
-  std::string_view doc;                   ///< one sentence
-  std::vector<std::string_view> choices;  ///< of a string; empty = any
+  std::string_view doc;                        ///< one sentence
+  std::vector<std::string_view> choices = {};  ///< of a string; empty = any
 };
 
 struct AnalysisInput {
@@ -84,9 +84,9 @@ struct Analysis {
   std::string_view title;    ///< "Attention sinks by the epsilon metric"
   std::string_view summary;  ///< one sentence
   std::string_view source;   ///< title of the paper
-  std::vector<Need> needs;
+  std::vector<Need> needs = {};
   bool by_default = true;  ///< part of the set that `headlight analyze` runs unasked
-  std::vector<Parameter> parameters;
+  std::vector<Parameter> parameters = {};
   std::function<AnalysisReport(const AnalysisInput& input, const Json& params, std::stop_token stop)> run;
   int version = 1;
 };

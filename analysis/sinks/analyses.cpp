@@ -107,10 +107,10 @@ std::vector<Analysis> sink_analyses() {
        .source = kSinkEmerges,
        .needs = {Need::row, Need::column},
        .by_default = true,
-       .parameters = {{"epsilon", 0.3, 0.0, 1.0, "a head is a sink when the mean weight on the key is above this", {}},
-                      {"tokens", 64, 0, 1 << 30, "rows that count for the first token; 0 = all", {}},
-                      {"exclude_self", false, -kInfinity, kInfinity, "leave the weight of a token on itself out", {}},
-                      {"min_rows", 8, 1, 1 << 30, "keys seen by fewer rows are left out of sink_rate", {}}},
+       .parameters = {{"epsilon", 0.3, 0.0, 1.0, "a head is a sink when the mean weight on the key is above this"},
+                      {"tokens", 64, 0, 1 << 30, "rows that count for the first token; 0 = all"},
+                      {"exclude_self", false, -kInfinity, kInfinity, "leave the weight of a token on itself out"},
+                      {"min_rows", 8, 1, 1 << 30, "keys seen by fewer rows are left out of sink_rate"}},
        .run = epsilon_sink},
   };
 }
