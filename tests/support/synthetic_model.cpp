@@ -4,6 +4,7 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "core/formats/safetensors_writer.h"
 #include "tests/support/quantize.h"
 
 namespace headlight::testing_support {
@@ -25,11 +26,9 @@ SyntheticTensor make_tensor(const std::string& name, std::vector<std::int64_t> s
   return tensor;
 }
 
-void write_bytes(const fs::path& file, const std::string& head, const std::vector<std::vector<std::byte>>& parts) {
+void write_text(const fs::path& file, const std::string& text) {
   std::ofstream out(file, std::ios::binary);
-  out.write(head.data(), static_cast<std::streamsize>(head.size()));
-  for (const auto& part : parts)
-    out.write(reinterpret_cast<const char*>(part.data()), static_cast<std::streamsize>(part.size()));
+  out << text;
   if (!out.flush()) throw std::runtime_error("cannot write " + file.string());
 }
 
@@ -116,25 +115,16 @@ SyntheticModel wide_llama() {
 }
 
 void write_safetensors_file(const std::vector<SyntheticTensor>& tensors, const fs::path& file, TensorType type) {
-  Json header = Json::object();
-  header["__metadata__"] = {{"format", "pt"}};
   std::vector<std::vector<std::byte>> parts;
-  std::uint64_t offset = 0;
-  for (const auto& tensor : tensors) {
-    parts.push_back(quantize_row(type, tensor.values));
-    const std::uint64_t end = offset + parts.back().size();
-    header[tensor.name] = {{"dtype", info(type).name}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  const std::uint64_t length = text.size();
-  write_bytes(file, std::string(reinterpret_cast<const char*>(&length), 8) + text, parts);
+  for (const auto& tensor : tensors) parts.push_back(quantize_row(type, tensor.values));
+  formats::SafetensorsWriter writer;
+  for (std::size_t t = 0; t < tensors.size(); ++t) writer.add(tensors[t].name, type, tensors[t].shape, parts[t]);
+  writer.write(file, true);
 }
 
 void write_safetensors(const SyntheticModel& model, const fs::path& folder, TensorType type) {
   fs::create_directories(folder);
-  write_bytes(folder / "config.json", model.config.dump(2), {});
+  write_text(folder / "config.json", model.config.dump(2));
   write_safetensors_file(model.tensors, folder / "model.safetensors", type);
 }
 
