@@ -88,6 +88,7 @@ struct Analysis {
   bool by_default = true;  ///< part of the set that `headlight analyze` runs unasked
   std::vector<Parameter> parameters = {};
   std::function<AnalysisReport(const AnalysisInput& input, const Json& params, std::stop_token stop)> run;
+  bool over_records = false;  ///< looks at all records of the capture itself: run it once
   int version = 1;
 };
 

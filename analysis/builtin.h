@@ -8,5 +8,9 @@ namespace headlight::analysis {
 
 // One maker per topic, in the folder of that name; analyses() lists them in this order.
 std::vector<Analysis> sink_analyses();
+std::vector<Analysis> similarity_analyses();
+std::vector<Analysis> attribution_analyses();
+std::vector<Analysis> detection_analyses();
+std::vector<Analysis> embedding_analyses();
 
 }  // namespace headlight::analysis
