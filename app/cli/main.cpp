@@ -25,7 +25,7 @@ namespace {
 
 /// Verbs of the contract that later versions bring: a clear refusal, never fake output.
 const std::vector<std::string> kLaterVerbs = {"analyze", "roles",  "calibrate", "eval",   "importance", "prune",
-                                              "export",  "import", "report",    "render", "run",        "plugins"};
+                                              "export",  "import", "render", "run",        "plugins"};
 
 int report_error(const Invocation& invocation, const Error& error) {
   const int code =

@@ -82,6 +82,13 @@ void write_figure(const std::filesystem::path& path, const MapFigure& figure, co
 void write_figure(const std::filesystem::path& path, const GridFigure& figure, const WriteOptions& options);
 void write_figure(const std::filesystem::path& path, const LineFigure& figure, const WriteOptions& options);
 
+/// A map as SVG for a web page: colours that are not data are CSS variables (page_colors()), so one picture serves a
+/// light and a dark page; ids carry `prefix`, so that several stand in one page. `width` as in WriteOptions.
+std::string page_svg(const MapFigure& figure, double width, const std::string& prefix);
+
+/// Values of those variables, "--figure-text: #1f2328; ...".
+std::string page_colors(bool dark);
+
 /// True for .png, .svg and .pdf.
 bool is_figure_path(const std::filesystem::path& path);
 

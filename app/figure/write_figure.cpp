@@ -165,7 +165,55 @@ void write_any(const std::filesystem::path& path, const Figure& figure, const Wr
   file.commit();
 }
 
+struct NamedColor {
+  const char* name;
+  QColor color;
+};
+
+std::vector<NamedColor> named_colors(const Theme& theme) {
+  return {{"--figure-background", theme.background}, {"--figure-text", theme.text},     {"--figure-muted", theme.muted},
+          {"--figure-axis", theme.axis},             {"--figure-grid", theme.grid},     {"--figure-masked", theme.masked},
+          {"--figure-hatch", theme.hatch},           {"--figure-missing", theme.missing}};
+}
+
 }  // namespace
+
+std::string page_svg(const MapFigure& figure, double width, const std::string& prefix) {
+  check_figure(figure);
+  ensure_application();
+  const Theme& theme = light_theme();
+  QSizeF size = preferred_size(figure);
+  if (width > 0.0) {  // as high as the map turns out: what stands below it does not shrink
+    const double below = size.height() - map_area(QRectF(QPointF(0, 0), size), figure, 2.0).bottom();
+    const double plot = map_area(QRectF(0, 0, width, size.height()), figure, 2.0).bottom();
+    size = QSizeF(width, std::ceil(plot + below));
+  }
+  const Page page{size, text_of(figure.text.title), {},
+                  [&](QPainter& painter, const QRectF& area) { paint(painter, area, figure, theme); }};
+  QString svg = QString::fromUtf8(as_svg(page));
+  svg.remove(0, svg.indexOf(QStringLiteral("<svg")));  // no XML declaration inside a page
+  // The background is painted first; white elsewhere is ink on cells and stays.
+  const QString ground = QStringLiteral("\"%1\"").arg(theme.background.name());
+  if (const auto at = svg.indexOf(ground); at >= 0)
+    svg.replace(at, ground.size(), QStringLiteral("\"var(--figure-background)\""));
+  for (const NamedColor& named : named_colors(theme)) {
+    if (named.color == theme.background) continue;
+    svg.replace(QStringLiteral("\"%1\"").arg(named.color.name()), QStringLiteral("\"var(%1)\"").arg(QString::fromLatin1(named.name)));
+  }
+  svg.replace(QStringLiteral("font-family=\"DejaVu Sans\""), QStringLiteral("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
+  const QString id = text_of(prefix);
+  svg.replace(QStringLiteral(" id=\""), QStringLiteral(" id=\"") + id);
+  svg.replace(QStringLiteral("url(#"), QStringLiteral("url(#") + id);
+  svg.replace(QStringLiteral("xlink:href=\"#"), QStringLiteral("xlink:href=\"#") + id);
+  return svg.toStdString();
+}
+
+std::string page_colors(bool dark) {
+  std::string css;
+  for (const NamedColor& named : named_colors(dark ? dark_theme() : light_theme()))
+    css += fmt::format("{}: {}; ", named.name, named.color.name().toStdString());
+  return css;
+}
 
 void write_figure(const std::filesystem::path& path, const MapFigure& figure, const WriteOptions& options) {
   write_any(path, figure, options);
