@@ -70,9 +70,14 @@ struct ColumnTile {
     copy_word_async(shared_address(lse + threadIdx.x), p.to.lse_hi + head * p.to.row_stride + (valid ? i : 0), valid);
   }
 
+  /// What this thread's copy brought becomes base 2, once the copy is done.
+  __device__ __forceinline__ static void to_base_2(float* lse) {
+    if (threadIdx.x < kQueries) lse[threadIdx.x] *= kLog2e;
+  }
+
   /// Scores become weights.
   __device__ __forceinline__ static void weigh(const AttentionParams& p, int first_query, int warp_key,
-                                               const float* lse, float (&w)[kQueries / 8][4]) {
+                                               const float* lse_log2, float (&w)[kQueries / 8][4]) {
     const int lane = threadIdx.x & 31;
     if (p.cap_log2 != 0.0f) {
 #pragma unroll
@@ -82,10 +87,9 @@ struct ColumnTile {
     }
 #pragma unroll
     for (int n = 0; n < kQueries / 8; ++n) {
-      const float2 natural = *reinterpret_cast<const float2*>(lse + 8 * n + 2 * (lane & 3));
-      const float base[2] = {natural.x * kLog2e, natural.y * kLog2e};
+      const float2 base = *reinterpret_cast<const float2*>(lse_log2 + 8 * n + 2 * (lane & 3));
 #pragma unroll
-      for (int e = 0; e < 4; ++e) w[n][e] = exp2_approx(fmaf(w[n][e], p.unit_log2, -base[e & 1]));
+      for (int e = 0; e < 4; ++e) w[n][e] = exp2_approx(fmaf(w[n][e], p.unit_log2, -((e & 1) != 0 ? base.y : base.x)));
     }
     if (!is_whole(p, first_query, warp_key)) mask(p, first_query, warp_key, w);
   }
@@ -101,15 +105,13 @@ struct ColumnTile {
 
   __device__ __forceinline__ static void mask(const AttentionParams& p, int first_query, int warp_key,
                                               float (&w)[kQueries / 8][4]) {
-    const int lane = threadIdx.x & 31;
+    const int lane = threadIdx.x & 31, query = first_query + 2 * (lane & 3);
+    const TileSpan queries[2] = {p.queries_of(warp_key + lane / 4), p.queries_of(warp_key + lane / 4 + 8)};
 #pragma unroll
     for (int n = 0; n < kQueries / 8; ++n)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int i = first_query + 8 * n + 2 * (lane & 3) + (e & 1), j = warp_key + lane / 4 + 8 * (e / 2);
-        const bool there = j < p.num_keys && i >= p.query_start && i < p.query_start + p.num_queries;
-        if (!there || !p.visible(i, j)) w[n][e] = 0.0f;
-      }
+      for (int e = 0; e < 4; ++e)
+        if (!queries[e / 2].contains(query, 8 * n + (e & 1))) w[n][e] = 0.0f;
   }
 
   static constexpr int kParts = kQueries / 16;

@@ -50,6 +50,7 @@ struct ColumnKernel {
     for (int tile = begin; tile < end; ++tile) {
       if (tile + 1 < end) load(tile + 1);
       tile + 1 < end ? wait_copies<1>() : wait_copies<0>();
+      Tile::to_base_2(shared.lse[tile & 1]);
       __syncthreads();
       if (has_blocks && tile > begin) blocks.collect(tile - 1);
       float w[kQueries / 8][4];

@@ -109,9 +109,9 @@ void set_output(AttentionParams& p, void* out_ihd, std::int64_t out_stride) {
   p.out_stride = out_stride;
 }
 
-bool takes_hopper(const AttentionParams& p, AttentionTier tier, int major) {
-  const bool covered =
-      major == 9 && (p.head_dim == 64 || p.head_dim == 128) && (p.block_edge == 0 || p.block_edge >= 16);
+bool takes_hopper(const AttentionParams& p, AttentionPass pass, AttentionTier tier, int major) {
+  const bool blocks_fit = pass == AttentionPass::rows || p.block_edge == 0 || p.block_edge >= 16;
+  const bool covered = major == 9 && (p.head_dim == 64 || p.head_dim == 128) && blocks_fit;
   if (tier == AttentionTier::hopper && !covered)
     throw Error(
         Errc::unsupported,

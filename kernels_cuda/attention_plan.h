@@ -16,8 +16,10 @@ AttentionParams make_params(const AttentionInputs& in, const kernels::AttentionS
 /// Where the output goes. @error invalid_argument  not aligned to pairs of elements, or rows that overlap
 void set_output(AttentionParams& params, void* out_ihd, std::int64_t out_stride);
 
-/// Whether a call takes the kernels of the Hopper tier. @error unsupported  asked for, but not covered
-bool takes_hopper(const AttentionParams& params, AttentionTier tier, int major);
+enum class AttentionPass { rows, columns };
+
+/// Whether a pass takes the kernels of the Hopper tier. @error unsupported  asked for, but not covered
+bool takes_hopper(const AttentionParams& params, AttentionPass pass, AttentionTier tier, int major);
 
 /// Device memory for partial block sums; 0 unless blocks are wider than a key tile.
 std::size_t workspace_bytes(const AttentionInputs& in, const kernels::AttentionStatisticsPlan& plan);

@@ -45,13 +45,15 @@ class RowStatistics {
     }
     top[0] = quad_max(top[0]);
     top[1] = quad_max(top[1]);
+    if constexpr (kStatistics) {
+      const bool rises[2] = {top[0] * p.unit_log2 > largest_[0], top[1] * p.unit_log2 > largest_[1]};
+      if (__any_sync(0xffffffffu, rises[0] || rises[1])) find_largest(place, s, top, rises);
+    }
     bool moved = false;
     float base[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float highest = top[r] * p.unit_log2;
-      if constexpr (kStatistics)
-        if (__any_sync(0xffffffffu, highest > largest_[r])) find_largest(place, s, r, top[r], highest > largest_[r]);
       largest_[r] = fmaxf(largest_[r], highest);
       // The reference follows the maximum only when it must: exponentials up to 2^8 lose nothing.
       const float reference = highest > m_[r] + kHeadroom ? highest : m_[r];
@@ -166,26 +168,39 @@ class RowStatistics {
   }
 
   __device__ __forceinline__ static void mask_scores(const AttentionParams& p, const TilePlace& place, Scores& s) {
+    const TileSpan keys[2] = {p.keys_of(place.position), p.keys_of(place.position + 8)};
     const int key = place.key + first_column();
 #pragma unroll
     for (int n = 0; n < kGroups8; ++n)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int j = key + column(n, e);
-        if (j >= p.num_keys || !p.visible(place.position + 8 * (e / 2), j)) s[n][e] = kNegativeInfinity;
-      }
+      for (int e = 0; e < 4; ++e)
+        if (!keys[e / 2].contains(key, column(n, e))) s[n][e] = kNegativeInfinity;
   }
 
   /// Keys come in ascending order, so a later key must be larger, not equal.
-  __device__ __forceinline__ void find_largest(const TilePlace& place, const Scores& s, int r, float top, bool larger) {
-    int at = INT32_MAX;
+  __device__ __forceinline__ void find_largest(const TilePlace& place, const Scores& s, const float (&top)[2],
+                                               const bool (&rises)[2]) {
+    constexpr int kChains = kGroups8 / 4;  // searches that do not wait for each other
+    int at[2][kChains];
 #pragma unroll
-    for (int n = kGroups8 - 1; n >= 0; --n)
+    for (int r = 0; r < 2; ++r)
 #pragma unroll
-      for (int e = 1; e >= 0; --e)
-        if (s[n][2 * r + e] == top) at = column(n, e);
-    at = quad_min(at == INT32_MAX ? INT32_MAX : place.key + first_column() + at);
-    if (larger) jmax_[r] = at;
+      for (int chain = 0; chain < kChains; ++chain) {
+        at[r][chain] = INT32_MAX;
+#pragma unroll
+        for (int n = 4 * chain + 3; n >= 4 * chain; --n)
+#pragma unroll
+          for (int e = 1; e >= 0; --e)
+            if (s[n][2 * r + e] == top[r]) at[r][chain] = column(n, e);
+      }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      int first = at[r][0];
+#pragma unroll
+      for (int chain = 1; chain < kChains; ++chain) first = min(first, at[r][chain]);
+      first = quad_min(first == INT32_MAX ? INT32_MAX : place.key + first_column() + first);
+      if (rises[r]) jmax_[r] = first;
+    }
   }
 
   __device__ __forceinline__ void rescale(const float (&alpha)[2]) {
@@ -250,6 +265,7 @@ class RowStatistics {
   /// Masses on parts of the keys: most tiles lie in none of them, or wholly in the local window.
   __device__ __forceinline__ void add_regions(const AttentionParams& p, const TilePlace& place, const Scores& s) {
     const int last = place.key + kKeys - 1;
+    if (place.key >= p.first_key + max(p.sink_size, 1) && last < place.lowest - max(p.local_window, 1)) return;
     const bool has_sink = place.key < p.first_key + max(p.sink_size, 1);
     const bool has_diagonal = last >= place.lowest - 1 && place.key <= place.highest;
     const bool all_local = p.causal && place.key > place.highest - p.local_window && last <= place.lowest;
@@ -319,12 +335,9 @@ class RowStatistics {
   int jmax_[2] = {-1, -1};
 };
 
-struct KeySpan {
-  int begin, end;
-};
 /// Keys that some row at positions [first, last] can see.
-__device__ inline KeySpan visible_keys(const AttentionParams& p, int first, int last) {
-  KeySpan keys{p.first_key, p.num_keys};
+__device__ inline TileSpan visible_keys(const AttentionParams& p, int first, int last) {
+  TileSpan keys{p.first_key, p.num_keys};
   if (p.window > 0) keys.begin = max(keys.begin, first - p.window + 1);
   if (p.causal) keys.end = min(keys.end, last + 1);
   if (!p.causal && p.window > 0) keys.end = min(keys.end, last + p.window);

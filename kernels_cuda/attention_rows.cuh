@@ -38,7 +38,7 @@ struct RowKernel {
                        p.head_dim);
     float out[kDim / 8][4] = {};
     RowStatistics<kKeys, kStatistics> statistics;
-    const KeySpan keys =
+    const TileSpan keys =
         visible_keys(p, p.query_start + first, p.query_start + min(first + kQueries, p.num_queries) - 1);
     const int begin = keys.begin / kKeys, end = (keys.end + kKeys - 1) / kKeys;
     const auto load = [&](int tile) {

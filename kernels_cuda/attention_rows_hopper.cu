@@ -1,8 +1,10 @@
 // First pass on wgmma, head sizes 64 and 128, after "FlashAttention-3: Fast and Accurate Attention with Asynchrony and
-// Low-precision". A block owns 128 queries of one head: one warpgroup copies tiles of 128 keys and values, two compute
-// 64 queries each. The scores of the next tile are multiplied while the weights of this one meet the values.
+// Low-precision". A block owns 128 queries of one head: one thread starts the copies of tiles of 128 keys and values,
+// two warpgroups compute 64 queries each. Within a warpgroup the scores of the next tile are multiplied while the
+// weights of this one meet the values; the warpgroups take turns at the products, so that the exponentials and sums of
+// one run under the products of the other.
 
-#include "kernels_cuda/attention_launch.cuh"
+#include "kernels_cuda/attention_launch_hopper.cuh"
 #include "kernels_cuda/attention_row_statistics.cuh"
 #include "kernels_cuda/attention_tile_hopper.cuh"
 
@@ -12,108 +14,124 @@ namespace {
 template <class T, int kDim, bool kStatistics>
 struct HopperRowKernel {
   static constexpr int kQueries = 128, kKeys = 128, kThreads = 384, kStages = 2;
-  static constexpr int kItems = 2 * kStages;  // buffers: keys and values of every stage in turns
-  static constexpr int kLag = 2;              // items whose copies are under way while the next is started
+  struct Stages {
+    T tile[kStages][kKeys * kDim];
+  };
+  struct Barriers {
+    std::uint64_t full[kStages], empty[kStages];
+  };
   struct Shared {
-    T q[kQueries * kDim], items[kItems][kKeys * kDim];
-    std::uint64_t full[kItems], empty[kItems];
+    T q[kQueries * kDim];
+    Stages k, v;
+    Barriers k_barriers, v_barriers;
+    std::uint64_t q_full;
     float group_sums[kStatistics ? kMaxGroups * kQueries : 1];
   };
   static constexpr std::size_t kSharedBytes = sizeof(Shared) + 1024;  // room to align
   using Statistics = RowStatistics<kKeys, kStatistics>;
 
-  __device__ static void run(const AttentionParams& p) {
+  __device__ static void run(const HopperParams& hopper) {
     extern __shared__ char shared_memory[];
+    const AttentionParams& p = hopper.attention;
     Shared& shared =
         *reinterpret_cast<Shared*>(shared_memory + ((1024 - (shared_address(shared_memory) & 1023)) & 1023));
-    const int head = blockIdx.y, first = (gridDim.x - 1 - blockIdx.x) * kQueries;  // the longest rows first
-    const KeySpan keys =
+    const HeadTile place = hopper.order.of_block();
+    const int head = place.head, first = (hopper.order.tiles - 1 - place.tile) * kQueries;  // the longest rows first
+    const TileSpan keys =
         visible_keys(p, p.query_start + first, p.query_start + min(first + kQueries, p.num_queries) - 1);
     const int begin = keys.begin / kKeys, end = max(begin, (keys.end + kKeys - 1) / kKeys);
-    if (threadIdx.x < kItems) {
-      init_barrier(&shared.full[threadIdx.x], 128);
-      init_barrier(&shared.empty[threadIdx.x], 8);
-    }
-    if (threadIdx.x < 256) {
-      load_swizzled<T, kQueries, kDim, 256>(shared.q, static_cast<const T*>(p.q) + head * p.head_dim, p.q_stride, first,
-                                            p.num_queries, threadIdx.x);
-      commit_copies();
-      wait_copies<0>();
-      publish_to_products();
+    if (threadIdx.x == 0) {
+      init_barrier(&shared.q_full, 1);
+      for (Barriers* barriers : {&shared.k_barriers, &shared.v_barriers})
+        for (int stage = 0; stage < kStages; ++stage) {
+          init_barrier(&barriers->full[stage], 1);
+          init_barrier(&barriers->empty[stage], 8);
+        }
+      publish_barriers();
     }
     if constexpr (kStatistics)
       for (int c = threadIdx.x; c < kMaxGroups * kQueries; c += kThreads) shared.group_sums[c] = 0.0f;
     __syncthreads();
     if (threadIdx.x >= 256) {
-      give_registers<56>();
-      produce(p, shared, p.kv_head(head), begin, end);
+      give_registers<24>();
+      if (threadIdx.x == 256) produce(hopper, shared, head, first, begin, end);
     } else {
-      take_registers<224>();
+      take_registers<240>();
       consume(p, shared, head, first, begin, end);
     }
   }
 
-  /// Item 2 t is the keys, 2 t + 1 the values of the t-th tile.
-  __device__ static void produce(const AttentionParams& p, Shared& shared, int kv_head, int begin, int end) {
-    const T* const k = static_cast<const T*>(p.k) + kv_head * p.kv_stride;
-    const T* const v = static_cast<const T*>(p.v) + kv_head * p.kv_stride;
-    const int items = 2 * (end - begin), thread = threadIdx.x - 256;
-    for (int item = 0; item < items + kLag; ++item) {
-      if (item < items) {
-        wait_barrier(&shared.empty[item % kItems], (item / kItems & 1) ^ 1);
-        load_swizzled<T, kKeys, kDim, 128>(shared.items[item % kItems], (item & 1) != 0 ? v : k, p.kv_row_stride,
-                                           (begin + item / 2) * kKeys, p.num_keys, thread);
-      }
-      commit_copies();
-      if (item < kLag) continue;
-      wait_copies<kLag>();
-      publish_to_products();
-      arrive(&shared.full[(item - kLag) % kItems]);
+  // Tile t of the keys or values is the (t - begin)-th that passes through its stages.
+  __device__ __forceinline__ static void wait_full(Barriers& barriers, int count) {
+    wait_barrier(&barriers.full[count % kStages], count / kStages & 1);
+  }
+  __device__ __forceinline__ static void wait_empty(Barriers& barriers, int count) {
+    wait_barrier(&barriers.empty[count % kStages], (count / kStages & 1) ^ 1);
+  }
+
+  /// In the order in which they are wanted: keys run ahead of values by a tile.
+  __device__ static void produce(const HopperParams& hopper, Shared& shared, int head, int first, int begin, int end) {
+    const int kv_head = hopper.attention.kv_head(head), tiles = end - begin;
+    const auto load = [&](Stages& stages, Barriers& barriers, const CUtensorMap& from, int count) {
+      wait_empty(barriers, count);
+      copy_tile<T, kKeys, kDim>(stages.tile[count % kStages], from, (begin + count) * kKeys, kv_head,
+                                &barriers.full[count % kStages]);
+    };
+    if (tiles == 0) return;
+    copy_tile<T, kQueries, kDim>(shared.q, hopper.q, first, head, &shared.q_full);
+    for (int count = 0; count <= tiles; ++count) {
+      if (count < tiles) load(shared.k, shared.k_barriers, hopper.k, count);
+      if (count > 0) load(shared.v, shared.v_barriers, hopper.v, count - 1);
     }
   }
 
   __device__ static void consume(const AttentionParams& p, Shared& shared, int head, int first, int begin, int end) {
-    const int warpgroup = threadIdx.x / 128, lane = threadIdx.x % 32, warp_row = first + 16 * (threadIdx.x / 32);
-    const int row = warp_row + lane / 4;
+    constexpr int kComputing = 256;  // threads
+    const int warpgroup = warpgroup_of_thread(), lane = threadIdx.x % 32, warp_row = first + 16 * (threadIdx.x / 32);
+    const int row = warp_row + lane / 4, tiles = end - begin;
+    const int my_turn = 1 + warpgroup, other_turn = 2 - warpgroup;
     float* sums = shared.group_sums + (kStatistics ? row - first : 0);
-    const auto wait_full = [&](int item) { wait_barrier(&shared.full[item % kItems], item / kItems & 1); };
-    const auto release = [&](int item) {
-      if (lane == 0) arrive(&shared.empty[item % kItems]);
+    const auto release = [&](Barriers& barriers, int count) {
+      if (lane == 0) arrive(&barriers.empty[count % kStages]);
     };
     Statistics statistics;
     float out[kDim / 8][4] = {}, s[kKeys / 8][4], alpha[2];
     std::uint32_t w[kKeys / 16][4];
-    const auto add_tile = [&](int tile) {
-      const TilePlace place{tile * kKeys, p.query_start + row, p.query_start + warp_row, p.query_start + warp_row + 15};
+    const auto add_tile = [&](int count) {
+      const TilePlace place{(begin + count) * kKeys, p.query_start + row, p.query_start + warp_row,
+                            p.query_start + warp_row + 15};
       return statistics.add_tile(p, place, s, alpha, sums, kQueries);
     };
-    if (begin < end) {
-      wait_full(0);
+    if (tiles > 0) {
+      if (warpgroup == 1 && tiles > 1) give_turn(other_turn, kComputing);
+      wait_barrier(&shared.q_full, 0);
+      wait_full(shared.k_barriers, 0);
       fence_products();
-      issue_scores<T, kDim, kQueries>(s, shared.q, warpgroup, shared.items[0]);
+      issue_scores<T, kDim, kQueries>(s, shared.q, warpgroup, shared.k.tile[0]);
       commit_products();
       wait_products<0>();
       pin(s);
-      release(0);
-      add_tile(begin);
+      release(shared.k_barriers, 0);
+      add_tile(0);
       pack_weights(s, w);
-      int item = 0;
-      for (int tile = begin + 1; tile < end; ++tile, item += 2) {
-        wait_full(item + 2);
-        wait_full(item + 1);
+      for (int count = 1; count < tiles; ++count) {
+        wait_full(shared.k_barriers, count);
+        wait_full(shared.v_barriers, count - 1);
+        wait_turn(my_turn, kComputing);
         pin(out);
         fence_products();
-        issue_scores<T, kDim, kQueries>(s, shared.q, warpgroup, shared.items[(item + 2) % kItems]);
+        issue_scores<T, kDim, kQueries>(s, shared.q, warpgroup, shared.k.tile[count % kStages]);
         commit_products();
-        issue_values(out, w, shared.items[(item + 1) % kItems]);
+        issue_values(out, w, shared.v.tile[(count - 1) % kStages]);
         commit_products();
         wait_products<1>();
         pin(s);
-        release(item + 2);
-        const bool moved = add_tile(tile);
+        if (warpgroup == 0 || count + 1 < tiles) give_turn(other_turn, kComputing);
+        release(shared.k_barriers, count);
+        const bool moved = add_tile(count);
         wait_products<0>();
         pin(out);
-        release(item + 1);
+        release(shared.v_barriers, count - 1);
         if (moved) {
 #pragma unroll
           for (int n = 0; n < kDim / 8; ++n)
@@ -122,10 +140,10 @@ struct HopperRowKernel {
         }
         pack_weights(s, w);
       }
-      wait_full(item + 1);
+      wait_full(shared.v_barriers, tiles - 1);
       pin(out);
       fence_products();
-      issue_values(out, w, shared.items[(item + 1) % kItems]);
+      issue_values(out, w, shared.v.tile[(tiles - 1) % kStages]);
       commit_products();
       wait_products<0>();
       pin(out);
@@ -150,10 +168,10 @@ struct HopperRowKernel {
   /// out += w v. Issued, not waited for.
   __device__ __forceinline__ static void issue_values(float (&out)[kDim / 8][4],
                                                       const std::uint32_t (&w)[kKeys / 16][4], const T* v) {
-    const std::uint32_t base = shared_address(v);
+    const std::uint64_t all = operand(shared_address(v), kKeys * 128);
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
-      const std::uint64_t values = operand(base + k * 16 * 128, kKeys * 128);
+      const std::uint64_t values = ahead(all, k * 16 * 128);
       if constexpr (kDim == 128)
         multiply_values_128<T>(out, w[k], values, true);
       else
@@ -163,15 +181,18 @@ struct HopperRowKernel {
 };
 
 template <class T, int kDim, bool kStatistics>
-__global__ void __launch_bounds__(384, 1) attention_rows_hopper_kernel(const AttentionParams p) {
+__global__ void __launch_bounds__(384, 1) attention_rows_hopper_kernel(const __grid_constant__ HopperParams p) {
   HopperRowKernel<T, kDim, kStatistics>::run(p);
 }
 
 template <class T, int kDim, bool kStatistics>
 void launch(const AttentionParams& p, cudaStream_t stream) {
   using Kernel = HopperRowKernel<T, kDim, kStatistics>;
-  launch_per_head("attention_rows_hopper", attention_rows_hopper_kernel<T, kDim, kStatistics>, p, p.num_queries,
-                  Kernel::kQueries, Kernel::kThreads, Kernel::kSharedBytes, stream);
+  const std::int64_t shared_bytes = 4 * std::int64_t{p.num_keys} * kDim * p.num_kv_heads / p.num_heads;  // k and v
+  launch_hopper("attention_rows_hopper", attention_rows_hopper_kernel<T, kDim, kStatistics>,
+                hopper_params(p, type_of<T>(), Kernel::kQueries, Kernel::kKeys),
+                head_order(p.num_queries, Kernel::kQueries, p.num_heads, shared_bytes), Kernel::kThreads,
+                Kernel::kSharedBytes, stream);
 }
 
 template <class T, int kDim>

@@ -80,6 +80,17 @@ struct CudaKernels {
   void (*copy_within)(Stream stream, void* to, const void* from, std::size_t bytes);
   void (*fill)(Stream stream, void* device, int byte, std::size_t bytes);
 
+  /// Host memory that copies reach without the CPU. @error out_of_memory
+  void* (*allocate_pinned)(std::size_t bytes);
+  void (*release_pinned)(void* memory);
+
+  void* (*open_event)(int device);
+  void (*close_event)(void* event);
+  void (*record)(Stream stream, void* event);    ///< the event happens when the work so far is done
+  void (*wait_for)(Stream stream, void* event);  ///< work that follows on the stream waits for the event
+  /// The caller waits for the event. @error failed (what the device reported)
+  void (*await)(void* event);
+
   /// Attention of one layer: the output [num_queries][out_stride] in the type of the operands, and optionally what
   /// kernels::attention() measures, in O(N) memory. Same definitions; column arrays and block maps are added to.
   /// Bitwise the same on every run of the same device model. plan->tap must be null.

@@ -111,6 +111,45 @@ void fill(Stream stream, void* device, int byte, std::size_t bytes) {
   check(cudaMemsetAsync(device, byte, bytes, handle_of(stream)), "cudaMemset");
 }
 
+void* allocate_pinned(std::size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMallocHost(&memory, std::max<std::size_t>(bytes, 1));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // it does not stick
+    throw Error(Errc::out_of_memory, fmt::format("no room for {:.1f} MB of host memory for copies from the device",
+                                                 static_cast<double>(bytes) * 1e-6));
+  }
+  check(status, "cudaMallocHost");
+  return memory;
+}
+
+void release_pinned(void* memory) {
+  cudaFreeHost(memory);
+}
+
+void* open_event(int device) {
+  const OnDevice on(device);
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  return event;
+}
+
+void close_event(void* event) {
+  cudaEventDestroy(static_cast<cudaEvent_t>(event));
+}
+
+void record(Stream stream, void* event) {
+  check(cudaEventRecord(static_cast<cudaEvent_t>(event), handle_of(stream)), "cudaEventRecord");
+}
+
+void wait_for(Stream stream, void* event) {
+  check(cudaStreamWaitEvent(handle_of(stream), static_cast<cudaEvent_t>(event), 0), "cudaStreamWaitEvent");
+}
+
+void await(void* event) {
+  check(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "work on the device");
+}
+
 void launch_rows(const AttentionParams& p, DType dtype, bool statistics, cudaStream_t stream) {
   switch (kernel_head_dim(p.head_dim)) {
     case 64:
@@ -142,7 +181,7 @@ void launch_columns(const AttentionParams& p, DType dtype, cudaStream_t stream) 
 }
 
 void run_rows(Stream stream, const AttentionParams& p, DType dtype, bool statistics, AttentionTier tier) {
-  if (takes_hopper(p, tier, stream.major))
+  if (takes_hopper(p, AttentionPass::rows, tier, stream.major))
     launch_rows_hopper(p, dtype, statistics, handle_of(stream));
   else
     launch_rows(p, dtype, statistics, handle_of(stream));
@@ -156,7 +195,7 @@ void run_columns(Stream stream, AttentionParams p, DType dtype, void* workspace,
     p.partial_max = p.partial_sum + bytes / sizeof(float) / 2;
     fill(stream, workspace, 0, bytes);
   }
-  if (takes_hopper(p, tier, stream.major))
+  if (takes_hopper(p, AttentionPass::columns, tier, stream.major))
     launch_columns_hopper(p, dtype, handle_of(stream));
   else
     launch_columns(p, dtype, handle_of(stream));
@@ -200,9 +239,28 @@ void attention_map_rows(Stream stream, const AttentionInputs& in, const MapRow* 
 }  // namespace
 
 const CudaKernels* cuda_kernels() {
-  static const CudaKernels table = {devices,   open_stream,     close_stream,   synchronize,       allocate,
-                                    release,   copy_in,         copy_out,       copy_within,       fill,
-                                    attention, workspace_bytes, attention_rows, attention_columns, attention_map_rows};
+  static const CudaKernels table = {devices,
+                                    open_stream,
+                                    close_stream,
+                                    synchronize,
+                                    allocate,
+                                    release,
+                                    copy_in,
+                                    copy_out,
+                                    copy_within,
+                                    fill,
+                                    allocate_pinned,
+                                    release_pinned,
+                                    open_event,
+                                    close_event,
+                                    record,
+                                    wait_for,
+                                    await,
+                                    attention,
+                                    workspace_bytes,
+                                    attention_rows,
+                                    attention_columns,
+                                    attention_map_rows};
   return &table;
 }
 

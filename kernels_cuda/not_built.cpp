@@ -1,4 +1,5 @@
 #include "kernels_cuda/cuda_dense.h"
+#include "kernels_cuda/cuda_facts.h"
 
 namespace headlight::cuda {
 
@@ -7,6 +8,10 @@ const CudaKernels* cuda_kernels() {
 }
 
 const DenseKernels* dense_kernels() {
+  return nullptr;
+}
+
+const FactKernels* fact_kernels() {
   return nullptr;
 }
 

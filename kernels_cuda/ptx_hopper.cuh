@@ -1,9 +1,11 @@
-// Hopper's own instructions (compute capability 9.0a): asynchronous products of a warpgroup, and barriers in shared
-// memory.
+// Hopper's own instructions (compute capability 9.0a): asynchronous products of a warpgroup, barriers in shared memory,
+// and copies of boxes by the bulk copy engine.
 
 #pragma once
 
 #include <type_traits>
+
+#include <cuda.h>
 
 #include "kernels_cuda/ptx.cuh"
 
@@ -16,6 +18,15 @@ __device__ __forceinline__ std::uint64_t operand(std::uint32_t address, std::uin
   constexpr std::uint64_t kEightRows = 1024 >> 4, kSwizzle128 = std::uint64_t{1} << 62;
   return (address & 0x3FFFF) >> 4 | static_cast<std::uint64_t>(pattern_stride >> 4) << 16 | kEightRows << 32 |
          kSwizzle128;
+}
+
+/// The operand so many bytes further on.
+__device__ __forceinline__ std::uint64_t ahead(std::uint64_t operand, std::uint32_t bytes) {
+  return operand + (bytes >> 4);
+}
+/// Of this thread, known to the compiler as the same in the whole warp.
+__device__ __forceinline__ int warpgroup_of_thread() {
+  return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 128, 0);
 }
 
 /// Before the first product of a sequence that reads accumulators or registers of this thread.
@@ -56,6 +67,33 @@ __device__ __forceinline__ void wait_barrier(std::uint64_t* barrier, int parity)
       "bra.uni again;\nfinished:\n}\n" ::"r"(shared_address(barrier)),
       "r"(parity)
       : "memory");
+}
+
+/// After the barriers of a block were made, before a block-wide barrier: the copy engine sees them.
+__device__ __forceinline__ void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+/// Arrives, and makes the barrier wait for so many bytes of copies as well.
+__device__ __forceinline__ void arrive_expecting(std::uint64_t* barrier, std::uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+/// Starts the copy of the box at (column, row, head); its bytes count towards the barrier. Outside the matrix: zeros.
+__device__ __forceinline__ void copy_box(void* to, const CUtensorMap& from, int column, int row, int head,
+                                         std::uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(shared_address(to)),
+      "l"(&from), "r"(column), "r"(row), "r"(head), "r"(shared_address(barrier))
+      : "memory");
+}
+
+/// Named barrier of a block: counts threads, those that wait and those that only arrive.
+__device__ __forceinline__ void wait_turn(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+__device__ __forceinline__ void give_turn(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 template <int kRegisters>

@@ -262,7 +262,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, bool required) {
   app.add_option("MODEL", options.model, "GGUF file, safetensors file or folder, or a registry name")
       ->required(required);
   const char* group = "Model";
-  app.add_option("--device", options.device, "auto, cpu or cuda[:i]")
+  app.add_option("--device", options.device, "auto, cpu or cuda[:i]; auto takes a GPU that can run the model")
       ->type_name("DEVICE")
       ->capture_default_str()
       ->group(group);
@@ -352,9 +352,20 @@ void add_sampling_options(CLI::App& app, engine::SamplingOptions& options) {
 
 namespace {
 
-/// Index after "cuda:"; 0 for "cuda", -1 for the CPU.
+/// Of the first GPU that can be used; -1 = none, or the options ask for what only the CPU does.
+int automatic_device(const ModelOptions& options) {
+  const cuda::CudaKernels* kernels = cuda::cuda_kernels();
+  if (kernels == nullptr || options.dtype == "f32" || options.act_quant != "none") return -1;
+  std::string why;
+  const auto devices = kernels->devices(why);
+  if (devices.empty()) log_debug("device: cpu (" + why + ")");
+  return devices.empty() ? -1 : devices.front().index;
+}
+
+/// Index of the device that computes; -1 = the CPU.
 int cuda_device(const ModelOptions& options) {
-  if (options.device == "auto" || options.device == "cpu") return -1;
+  if (options.device == "auto") return automatic_device(options);
+  if (options.device == "cpu") return -1;
   if (options.device == "cuda") return 0;
   int index = -1;
   const char *begin = options.device.data() + 5, *end = options.device.data() + options.device.size();
@@ -402,12 +413,28 @@ formats::ModelFile open_model_file(const ModelOptions& options, bool load_weight
   open.load_weights = load_weights;
   open.sliding_window = options.sliding_window;
   open.pre_tokenizer = options.pre_tokenizer;
-  if (options.device == "auto" && load_weights) log_debug("device: cpu");
   return formats::open_model(path_of_model(options.model), open);
 }
 
 std::unique_ptr<engine::Engine> load_engine(const ModelOptions& options) {
-  return std::make_unique<engine::Engine>(open_model_file(options), engine_options(options));
+  const engine::EngineOptions chosen = engine_options(options);
+  const auto load = [&](const engine::EngineOptions& engine) {
+    auto loaded = std::make_unique<engine::Engine>(open_model_file(options), engine);
+    if (options.device == "auto" && engine.cuda_device >= 0)
+      log_info(fmt::format("device: cuda:{} ({})", engine.cuda_device, loaded->device_name()));
+    return loaded;
+  };
+  if (options.device != "auto" || chosen.cuda_device < 0) return load(chosen);
+  try {
+    return load(chosen);
+  } catch (const Error& error) {
+    if (error.code() != Errc::unsupported && error.code() != Errc::out_of_memory) throw;
+    log_warning(
+        fmt::format("device: cpu, because cuda:{} cannot run the model: {}", chosen.cuda_device, error.message()));
+  }
+  engine::EngineOptions on_cpu = chosen;
+  on_cpu.cuda_device = -1;
+  return load(on_cpu);
 }
 
 std::vector<capture::RecordHeader> read_prompts(Invocation& invocation, const formats::ModelFile& model,

@@ -22,14 +22,20 @@ struct CaptureOptions {
   ModelOptions model;
   PromptOptions prompt;
   engine::SamplingOptions sampling;
-  std::string output, level, layers, heads, rows, logits = "last", replay_dtype = "f32", max_bytes;
+  std::string output, level, layers, heads, rows, logits = "last", replay_dtype = "auto", max_bytes;
   std::int64_t generate = 0;
   bool estimate = false, force = false, hidden = false, no_values = false, no_overview = false, fast_identity = false,
        reproducible = false;
 };
 
-capture::CapturePlan make_plan(const CaptureOptions& options, const formats::ModelSpec& spec, bool is_corpus,
-                               std::int64_t shortest, std::int64_t longest) {
+/// "auto" is the type of the operands themselves.
+DType replay_dtype(const CaptureOptions& options, DType operands) {
+  if (options.replay_dtype == "auto") return operands;
+  return options.replay_dtype == "f16" ? DType::f16 : options.replay_dtype == "bf16" ? DType::bf16 : DType::f32;
+}
+
+capture::CapturePlan make_plan(const CaptureOptions& options, const formats::ModelSpec& spec, DType operands,
+                               bool is_corpus, std::int64_t shortest, std::int64_t longest) {
   capture::CapturePlan plan;
   const std::string level = !options.level.empty() ? options.level : is_corpus ? "summary" : "replay";
   plan.level = level == "summary" ? capture::CaptureLevel::summary
@@ -41,9 +47,7 @@ capture::CapturePlan make_plan(const CaptureOptions& options, const formats::Mod
     throw Error(Errc::unsupported, "rows from the end of prompts that differ in length are not in this version",
                 {.file = {}, .field = "--rows", .offset = {}, .hint = "count the rows from the start"});
   if (!options.rows.empty()) std::tie(plan.row_begin, plan.row_end) = parse_slice("--rows", options.rows, longest);
-  plan.replay_dtype = options.replay_dtype == "f16"    ? DType::f16
-                      : options.replay_dtype == "bf16" ? DType::bf16
-                                                       : DType::f32;
+  plan.replay_dtype = replay_dtype(options, operands);
   plan.store_values = !options.no_values;
   plan.overview = !options.no_overview && !is_corpus;
   plan.logits = options.logits == "all"    ? capture::LogitsKept::all
@@ -72,12 +76,12 @@ capture::Provenance make_provenance(const Invocation& invocation, const CaptureO
   provenance.compiler = build_compiler();
   provenance.cpu = cpu_name();
   provenance.cpu_tier = kernels::to_string(kernels::active_cpu_tier());
-  provenance.compute_dtype = "f32";
-  provenance.kv_dtype = options.model.kv_dtype;
+  provenance.compute_dtype = to_string(engine.compute_dtype());
+  provenance.kv_dtype = to_string(engine.kv_dtype());
   provenance.activation_quant = options.model.act_quant;
   provenance.embedding_scale = options.model.gemma_embed_scale;
   provenance.sliding_window = options.model.sliding_window;
-  provenance.device_name = "cpu";
+  provenance.device_name = engine.device_name();
   provenance.command_line = invocation.command_line;
   provenance.started = utc_now();
   provenance.threads = engine.pool().num_threads();
@@ -85,19 +89,21 @@ capture::Provenance make_provenance(const Invocation& invocation, const CaptureO
   return provenance;
 }
 
-std::string estimate_text(const engine::MemoryEstimate& memory, const capture::SizeEstimate& disk, std::int64_t total) {
+std::string estimate_text(const engine::MemoryEstimate& memory, bool on_device, const capture::SizeEstimate& disk,
+                          std::int64_t total) {
   return fmt::format(
-      "memory: {} (weights {}, KV cache {}, activations {}, statistics {})\n"
+      "{}: {} (weights {}, KV cache {}, activations {}, statistics {})\n"
       "disk:   {} (per record: statistics {}, replay {}, maps {}, overview {}, hidden {}, logits {})\n",
-      human_bytes(memory.total()), human_bytes(memory.weights), human_bytes(memory.kv_cache),
-      human_bytes(memory.activations), human_bytes(memory.statistics), human_bytes(total), human_bytes(disk.statistics),
-      human_bytes(disk.replay), human_bytes(disk.maps), human_bytes(disk.overview), human_bytes(disk.hidden),
-      human_bytes(disk.logits));
+      on_device ? "device memory" : "memory", human_bytes(memory.total()), human_bytes(memory.weights),
+      human_bytes(memory.kv_cache), human_bytes(memory.activations), human_bytes(memory.statistics), human_bytes(total),
+      human_bytes(disk.statistics), human_bytes(disk.replay), human_bytes(disk.maps), human_bytes(disk.overview),
+      human_bytes(disk.hidden), human_bytes(disk.logits));
 }
 
 /// What is about to be recorded.
 struct PreparedCapture {
   std::unique_ptr<engine::Engine> engine;
+  engine::EngineOptions options;  ///< of the device that was asked for
   std::vector<capture::RecordHeader> records;
   bool is_corpus = false;
   std::int64_t longest = 0, all_rows = 0;  ///< rows of the longest record, of all records
@@ -106,7 +112,10 @@ struct PreparedCapture {
 
 PreparedCapture prepare(Invocation& invocation, const CaptureOptions& options) {
   PreparedCapture run;
-  run.engine = load_engine(options.model);
+  run.options = engine_options(options.model);
+  ModelOptions model = options.model;
+  if (options.estimate) model.device = "cpu";  // nothing is loaded to find out what would be
+  run.engine = load_engine(model);
   if (!options.estimate) check_output_is_new(options.output, run.engine->model(), options.prompt);
   run.records = read_prompts(invocation, run.engine->model(), options.prompt);
   run.is_corpus = !options.prompt.corpus.empty();
@@ -117,7 +126,9 @@ PreparedCapture prepare(Invocation& invocation, const CaptureOptions& options) {
     run.longest = std::max(run.longest, rows);
     run.all_rows += rows;
   }
-  run.header.plan = make_plan(options, run.engine->spec(), run.is_corpus, shortest, run.longest);
+  const bool on_device = options.estimate ? run.options.cuda_device >= 0 : run.engine->compute_dtype() != DType::f32;
+  const DType operands = on_device ? run.options.cuda_dtype : DType::f32;
+  run.header.plan = make_plan(options, run.engine->spec(), operands, run.is_corpus, shortest, run.longest);
   run.header.model = run.engine->model_info();
   run.header.provenance = make_provenance(invocation, options, *run.engine);
   run.header.num_records = std::ssize(run.records);
@@ -127,11 +138,11 @@ PreparedCapture prepare(Invocation& invocation, const CaptureOptions& options) {
 void print_estimate(Invocation& invocation, const CaptureOptions& options, const PreparedCapture& run,
                     const capture::SizeEstimate& disk, std::int64_t disk_total) {
   const auto memory = engine::estimate_memory(run.engine->spec(), run.engine->model().weights.total_bytes(),
-                                              run.engine->options(), run.longest, &run.header.plan);
+                                              run.options, run.longest, &run.header.plan, options.generate);
   if (invocation.json)
     print_json(invocation, {options.model.model}, {{"memory_bytes", memory.total()}, {"disk_bytes", disk_total}});
   else
-    print_text(estimate_text(memory, disk, disk_total));
+    print_text(estimate_text(memory, run.options.cuda_device >= 0, disk, disk_total));
 }
 
 void check_size(const CaptureOptions& options, std::int64_t disk_total) {
@@ -247,8 +258,9 @@ Verb capture_verb() {
             ->check(CLI::IsMember({"last", "all", "none"}))
             ->capture_default_str()
             ->group(group);
-        app.add_option("--replay-dtype", options->replay_dtype, "Stored q, k, v; rounded before the product")
-            ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+        app.add_option("--replay-dtype", options->replay_dtype,
+                       "Stored q, k, v, rounded before the product; auto = as computed")
+            ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
             ->capture_default_str()
             ->group(group);
         app.add_flag("--no-values", options->no_values, "Do not store v")->group(group);

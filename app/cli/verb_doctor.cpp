@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "kernels_cuda/cuda_kernels.h"
+
 #include "app/cli/build_info.h"
 #include "app/cli/invocation.h"
 #include "app/cli/ranges.h"
@@ -49,6 +51,19 @@ double attention_self_test(ThreadPool& pool) {
   return worst;
 }
 
+/// Devices that can run models, or why there is none.
+std::string cuda_text() {
+  const cuda::CudaKernels* kernels = cuda::cuda_kernels();
+  if (kernels == nullptr) return "not in this build (HEADLIGHT_CUDA=OFF)";
+  std::string why, text;
+  for (const cuda::DeviceInfo& device : kernels->devices(why))
+    text +=
+        fmt::format("{}cuda:{} {} (compute capability {}.{}, {} free of {})", text.empty() ? "" : "; ", device.index,
+                    device.name, device.major, device.minor, human_bytes(static_cast<std::int64_t>(device.free_bytes)),
+                    human_bytes(static_cast<std::int64_t>(device.total_bytes)));
+  return text.empty() ? why : text;
+}
+
 void doctor(Invocation& invocation) {
   std::string tiers;
   for (const auto tier : kernels::available_cpu_tiers())
@@ -67,7 +82,7 @@ void doctor(Invocation& invocation) {
   json["cpu_tier_in_use"] = kernels::to_string(kernels::active_cpu_tier());
   json["threads"] = pool.num_threads();
   json["memory"] = human_bytes(pages);
-  json["cuda"] = "not in this build";
+  json["cuda"] = cuda_text();
   json["hdf5"] = capture::hdf5_library_version();
 #ifdef HEADLIGHT_HAS_FIGURES
   json["pictures"] = "png svg pdf";

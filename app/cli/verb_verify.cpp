@@ -83,7 +83,8 @@ std::vector<Check> check_statistics(Invocation& invocation, const capture::Captu
 std::unique_ptr<engine::Engine> load_same_model(const capture::CaptureView& view, const VerifyOptions& options) {
   ModelOptions model = options.model;
   const capture::Provenance& made = view.header().provenance;
-  model.kv_dtype = made.kv_dtype;
+  model.device = "cpu";  // the reference pass is; what a GPU computed is compared with more room
+  model.kv_dtype = made.kv_dtype == "f16" ? "f32" : made.kv_dtype;
   model.act_quant = made.activation_quant;
   model.gemma_embed_scale = made.embedding_scale;
   model.sliding_window = made.sliding_window;
@@ -99,6 +100,7 @@ std::unique_ptr<engine::Engine> load_same_model(const capture::CaptureView& view
 /// side of a rounding step, and no two orders of summation agree closely in the layers behind.
 bool rounds_between_layers(const capture::CaptureHeader& header) {
   return header.plan.replay_dtype != DType::f32 || header.provenance.kv_dtype != "f32" ||
+         header.provenance.compute_dtype != "f32" ||
          header.provenance.activation_quant != "none";
 }
 

@@ -70,7 +70,8 @@ void PromptProbe::layer_done(int /*layer*/) {
 }
 
 DecodeProbe::LayerBlock::LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands)
-    : rows(spec.num_heads, kBlockRows, num_groups),
+    : layout{spec.num_heads, kBlockRows, num_groups},
+      rows(static_cast<std::size_t>(layout.size())),
       key_norm_gi(elements(spec.num_kv_heads, kBlockRows)),
       value_norm_gi(elements(spec.num_kv_heads, kBlockRows)),
       u_norm_hi(elements(spec.num_heads, kBlockRows)),
@@ -94,9 +95,8 @@ std::int64_t DecodeProbe::bytes(const formats::ModelSpec& spec, const capture::C
       (operands ? q_size(spec) + 2 * kv_size(spec) : 0) + spec.num_heads + 2 * spec.num_kv_heads;
   const std::int64_t layers = static_cast<std::int64_t>(plan.layers.size());
   const std::int64_t states = plan.hidden_states ? (spec.num_layers + 1) * kBlockRows * spec.hidden_size : 0;
-  return layers * (RowArrays::bytes(spec.num_heads, kBlockRows, num_groups) +
-                   kBlockRows * row_elements * std::int64_t{sizeof(float)}) +
-         states * std::int64_t{sizeof(float)};
+  const std::int64_t statistics = RowLayout{spec.num_heads, kBlockRows, num_groups}.size();
+  return (layers * (statistics + kBlockRows * row_elements) + states) * std::int64_t{sizeof(float)};
 }
 
 const AttentionWish* DecodeProbe::wish(int layer) {
@@ -121,7 +121,7 @@ void DecodeProbe::attended(int layer, const AttentionFacts& facts) {
   LayerBlock& block = blocks_[static_cast<std::size_t>(context_.recorded_index(layer))];
   const formats::ModelSpec& spec = context_.engine.spec();
   const capture::LayerRows& rows = facts.rows;
-  block.rows.put(count_, rows);
+  block.layout.put(block.rows.data(), count_, rows);
   const auto put = [&](Buffer<float>& to, const float* from, int heads) {
     for (std::int64_t h = 0; h < heads; ++h) to.data()[h * kBlockRows + count_] = from[h * rows.row_stride];
   };
@@ -141,7 +141,7 @@ void DecodeProbe::write_layer(int index) {
   rows.index = index;
   rows.row_begin = first_row_;
   rows.num_rows = count_;
-  block.rows.describe(rows);
+  block.layout.describe(block.rows.data(), rows);
   rows.key_norm_gi = block.key_norm_gi.data();
   rows.value_norm_gi = block.value_norm_gi.data();
   rows.u_norm_hi = block.u_norm_hi.data();

@@ -49,7 +49,8 @@ class DecodeProbe final : public LayerObserver {
  private:
   struct LayerBlock {
     LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands);
-    RowArrays rows;
+    RowLayout layout;
+    Buffer<float> rows;                                   // [layout.size()]
     Buffer<float> key_norm_gi, value_norm_gi, u_norm_hi;  // [heads][kBlockRows]
     Buffer<float> q_ihd, k_igd, v_igd;                    // [kBlockRows][...], with operands
   };

@@ -16,7 +16,8 @@ namespace {
 using capture::CapturePlan;
 using capture::CaptureSink;
 
-void check_plan(const CapturePlan& plan, const formats::ModelSpec& spec) {
+void check_plan(const CapturePlan& plan, const Engine& engine) {
+  const formats::ModelSpec& spec = engine.spec();
   const auto refuse = [](const std::string& text) { throw Error(Errc::invalid_argument, text); };
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     if (plan.layers[i] < 0 || plan.layers[i] >= spec.num_layers)
@@ -28,6 +29,10 @@ void check_plan(const CapturePlan& plan, const formats::ModelSpec& spec) {
                        plan.layers.size() * static_cast<std::size_t>(spec.num_heads), plan.heads_lh.size()));
   if (plan.sink_size < 0 || plan.local_window < 0 || plan.tail_rows < 0 || plan.topk < 0 || plan.topk_rows < 0)
     refuse("sizes of a capture plan must not be negative");
+  if (engine.compute_dtype() != DType::f32 && plan.replay_dtype != DType::f32 &&
+      plan.replay_dtype != engine.compute_dtype())
+    refuse(fmt::format("operands are computed in {} and cannot be stored exactly in {}",
+                       to_string(engine.compute_dtype()), to_string(plan.replay_dtype)));
 }
 
 std::vector<std::int32_t> prompt_ids(const capture::RecordHeader& header) {
@@ -249,9 +254,8 @@ bool ends_run(Errc code) {
 std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
                          const SamplingOptions& sampling, CaptureSink& sink, const ProgressCallback& progress,
                          std::stop_token stop) {
-  require_cpu(engine.impl(), "captures");
   check_sampling(sampling);
-  check_plan(header.plan, engine.spec());
+  check_plan(header.plan, engine);
   if (inputs.empty()) throw Error(Errc::invalid_argument, "there is no input to record");
   const bool corpus = inputs.size() > 1;
   if (!corpus) check_input(inputs.front(), engine.impl());

@@ -14,14 +14,6 @@ namespace {
 constexpr std::int64_t kPanelElements = 16 << 20;  // weights that are dequantised and copied at a time
 constexpr std::int64_t kRowsPerTask = 32;
 
-const cuda::CudaKernels& table() {
-  const cuda::CudaKernels* kernels = cuda::cuda_kernels();
-  if (kernels == nullptr)
-    throw Error(Errc::unsupported, "this build has no CUDA support",
-                {.file = {}, .field = "--device", .offset = {}, .hint = "use --device cpu"});
-  return *kernels;
-}
-
 void check_supported(const formats::ModelSpec& spec) {
   if (spec.moe.num_experts > 0)
     throw Error(Errc::unsupported, "models with experts do not run on CUDA in this version",
@@ -37,44 +29,24 @@ void check_supported(const formats::ModelSpec& spec) {
                 {.file = {}, .field = "--device", .offset = {}, .hint = "use --device cpu"});
 }
 
+std::string name_of_device(int device) {
+  std::string why;
+  for (const cuda::DeviceInfo& info : device_table().devices(why))
+    if (info.index == device) return info.name;
+  return fmt::format("cuda:{}", device);
+}
+
 }  // namespace
-
-DeviceBuffer::DeviceBuffer(cuda::Stream stream, std::size_t bytes)
-    : stream_(stream), memory_(table().allocate(stream, bytes)), bytes_(bytes) {}
-
-DeviceBuffer::~DeviceBuffer() {
-  if (memory_ != nullptr) table().release(stream_, memory_);
-}
-
-void DeviceBuffer::swap(DeviceBuffer& other) noexcept {
-  std::swap(stream_, other.stream_);
-  std::swap(memory_, other.memory_);
-  std::swap(bytes_, other.bytes_);
-}
-
-void DeviceBuffer::ensure(cuda::Stream stream, std::size_t bytes) {
-  if (bytes_ >= bytes) return;
-  { const DeviceBuffer old = std::move(*this); }  // free before allocating
-  *this = DeviceBuffer(stream, bytes);
-}
-
-DeviceQueue::DeviceQueue(int device) : stream(table().open_stream(device)) {
-  try {
-    matmul = cuda::dense_kernels()->open_matmul(stream);
-  } catch (...) {
-    table().close_stream(stream);
-    throw;
-  }
-}
-
-DeviceQueue::~DeviceQueue() {
-  cuda::dense_kernels()->close_matmul(matmul);
-  table().close_stream(stream);
-}
 
 CudaModel::CudaModel(const formats::ModelSpec& spec, const ModelWeights& weights, ThreadPool& pool, int device,
                      DType dtype)
-    : queue_(device), dtype_(dtype), pool_(pool) {
+    : queue_(device),
+      dtype_(dtype),
+      device_name_(name_of_device(device)),
+      num_heads_(spec.num_heads),
+      head_dim_(spec.head_dim),
+      pool_(pool),
+      grams_(static_cast<std::size_t>(spec.num_layers)) {
   check_supported(spec);
   const Linear embedding{weights.token_embedding, nullptr};
   token_embedding = load({&embedding});
@@ -85,6 +57,28 @@ CudaModel::CudaModel(const formats::ModelSpec& spec, const ModelWeights& weights
   output_norm = load(weights.output_norm, spec.hidden_size);
   output = weights.output.w.data == weights.token_embedding.data ? token_embedding : load({&weights.output});
   for (const LayerWeights& layer : weights.layers) load_layer(spec, layer);
+}
+
+const DeviceGram& CudaModel::gram(int layer) const {
+  DeviceGram& out = grams_[static_cast<std::size_t>(layer)];
+  if (out.parts.bytes() > 0) return out;
+  const DeviceLinear& projection = layers[static_cast<std::size_t>(layer)].output;
+  const cuda::FactKernels& facts = *cuda::fact_kernels();
+  const auto dim = static_cast<std::size_t>(facts.padded_head_dim(head_dim_));
+  const std::size_t size = static_cast<std::size_t>(num_heads_) * dim * dim;
+  const DeviceBuffer scratch(queue_.stream, size * sizeof(float));
+  DeviceGram made{DeviceBuffer(queue_.stream, 2 * size * size_of(dtype_)),
+                  DeviceBuffer(queue_.stream, static_cast<std::size_t>(num_heads_) * sizeof(float))};
+  facts.gram(queue_.stream, {.dtype = dtype_,
+                             .w = projection.w,
+                             .rows = projection.rows,
+                             .num_heads = num_heads_,
+                             .head_dim = head_dim_,
+                             .scratch = scratch.as<float>(),
+                             .parts = made.parts.as<void>(),
+                             .scale_h = made.scale_h.as<float>()});
+  out = std::move(made);
+  return out;
 }
 
 void CudaModel::load_layer(const formats::ModelSpec& spec, const LayerWeights& from) {
@@ -137,8 +131,8 @@ const float* CudaModel::load_vector(const float* values, std::int64_t size) {
   if (values == nullptr) return nullptr;
   const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(float);
   void* to = place(bytes);
-  table().copy_in(queue_.stream, to, values, bytes);
-  table().synchronize(queue_.stream);  // `values` may be a temporary
+  device_table().copy_in(queue_.stream, to, values, bytes);
+  device_table().synchronize(queue_.stream);  // `values` may be a temporary
   return static_cast<const float*>(to);
 }
 
@@ -161,9 +155,9 @@ void CudaModel::load_rows(const kernels::MatrixView& matrix, std::uint16_t* to) 
             dtype_ == DType::bf16 ? f32_to_bf16(x) : f32_to_f16(x);
       }
     });
-    table().copy_in(queue_.stream, to + first * matrix.cols, narrow.data(),
-                    static_cast<std::size_t>(rows * matrix.cols) * sizeof(std::uint16_t));
-    table().synchronize(queue_.stream);  // the panel is used again
+    device_table().copy_in(queue_.stream, to + first * matrix.cols, narrow.data(),
+                           static_cast<std::size_t>(rows * matrix.cols) * sizeof(std::uint16_t));
+    device_table().synchronize(queue_.stream);  // the panel is used again
   }
 }
 

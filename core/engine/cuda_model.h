@@ -1,55 +1,12 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
-#include "kernels_cuda/cuda_dense.h"
-
+#include "core/engine/device_memory.h"
 #include "core/engine/model_weights.h"
 
 namespace headlight::engine {
-
-/// Memory of a stream's device; freed in the order of the stream. Move-only.
-class DeviceBuffer {
- public:
-  DeviceBuffer() = default;
-  /// @error out_of_memory
-  DeviceBuffer(cuda::Stream stream, std::size_t bytes);
-  DeviceBuffer(DeviceBuffer&& other) noexcept { swap(other); }
-  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~DeviceBuffer();
-
-  std::size_t bytes() const { return bytes_; }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(memory_);
-  }
-
-  /// At least `bytes`; the content is lost when it grows.
-  void ensure(cuda::Stream stream, std::size_t bytes);
-
- private:
-  void swap(DeviceBuffer& other) noexcept;
-
-  cuda::Stream stream_;
-  void* memory_ = nullptr;
-  std::size_t bytes_ = 0;
-};
-
-/// A stream with its products, closed at the end.
-class DeviceQueue {
- public:
-  /// @error unsupported  built without CUDA, no such device, no cuBLASLt
-  explicit DeviceQueue(int device);
-  DeviceQueue(const DeviceQueue&) = delete;
-  DeviceQueue& operator=(const DeviceQueue&) = delete;
-  ~DeviceQueue();
-
-  cuda::Stream stream;
-  cuda::Matmul* matmul = nullptr;
-};
 
 struct DeviceNorm {
   const float* weight = nullptr;  ///< null = absent
@@ -72,6 +29,11 @@ struct DeviceLayer {
   DeviceLinear down;
 };
 
+/// Gram matrices of a layer's output projection, see cuda::GramCall.
+struct DeviceGram {
+  DeviceBuffer parts, scale_h;
+};
+
 /// The weights of a model on one device, dequantised to 16 bits when they are loaded.
 class CudaModel {
  public:
@@ -80,6 +42,9 @@ class CudaModel {
 
   const DeviceQueue& queue() const { return queue_; }
   DType dtype() const { return dtype_; }
+  const std::string& device_name() const { return device_name_; }
+  /// Made when it is first asked for, and kept.
+  const DeviceGram& gram(int layer) const;
 
   DeviceLinear token_embedding, output;
   const void* position_embedding = nullptr;
@@ -96,8 +61,11 @@ class CudaModel {
 
   DeviceQueue queue_;
   DType dtype_;
+  std::string device_name_;
+  int num_heads_, head_dim_;
   ThreadPool& pool_;
   std::vector<DeviceBuffer> memory_;
+  mutable std::vector<DeviceGram> grams_;  // [L]
 };
 
 }  // namespace headlight::engine

@@ -1,11 +1,14 @@
 #include "core/engine/cuda_runner.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <optional>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "core/engine/cuda_facts.h"
 #include "core/engine/rope.h"
 
 namespace headlight::engine {
@@ -14,8 +17,6 @@ namespace {
 using formats::BlockKind;
 using formats::ModelSpec;
 
-/// Rows that go through the projections and the feed-forward at a time: bounds memory.
-constexpr std::int64_t kDeviceRowBlock = 8192;
 /// Calls of so many rows wait for every layer, so that a stop and the progress mean something.
 constexpr std::int64_t kLongCall = 1024;
 
@@ -28,7 +29,7 @@ std::size_t bytes_of(std::int64_t count) {
 
 class CudaRunner final : public Runner {
  public:
-  CudaRunner(const Engine::Impl& engine, const CudaModel& model)
+  CudaRunner(const Engine::Impl& engine, const CudaModel& model, const SequenceUse& use)
       : engine_(engine),
         spec_(engine.spec()),
         model_(model),
@@ -39,13 +40,16 @@ class CudaRunner final : public Runner {
         q_size_(std::int64_t{spec_.num_heads} * spec_.head_dim),
         kv_size_(std::int64_t{spec_.num_kv_heads} * spec_.head_dim),
         cache_(static_cast<std::size_t>(spec_.num_layers)),
-        first_bad_(stream_, bytes_of<int>(spec_.num_layers + 2)) {}
+        first_bad_(stream_, bytes_of<int>(spec_.num_layers + 2)),
+        use_(use) {}
 
   std::int64_t capacity() const override { return capacity_; }
   void reserve(std::int64_t rows) override;
   void forward(const ForwardRequest& request) override;
-  void finish_columns() override {}
-  void map_rows(const MapRows&, float*) override {}
+  void finish_columns() override {
+    if (facts_) facts_->finish_columns();
+  }
+  void map_rows(const MapRows& rows, float* attn_ij) override;
   void logits(std::int64_t first, std::int64_t n, std::int64_t start, float* logits) override;
 
  private:
@@ -58,7 +62,8 @@ class CudaRunner final : public Runner {
   void upload_rope(const formats::RopeSpec& rope, std::int64_t start, DeviceBuffer& target);
   void run_layer(int number, const ForwardRequest& request);
   void project_operands(int number, std::int64_t start, std::int64_t first, std::int64_t rows);
-  void attend(int number, std::int64_t start);
+  cuda::AttentionInputs attention_inputs(int number, std::int64_t start) const;
+  void attend(int number, const ForwardRequest& request);
   void add_attention(const DeviceLayer& layer, std::int64_t first, std::int64_t rows);
   void add_feed_forward(const DeviceLayer& layer, std::int64_t first, std::int64_t rows);
 
@@ -73,6 +78,11 @@ class CudaRunner final : public Runner {
   int bad_row(int place) const;
   void report_bad_rows() const;
 
+  /// With an observer two take turns: one is copied to the host while the next layer fills the other.
+  DeviceBuffer& queries(int number) { return q_ihd_[static_cast<std::size_t>(number % num_query_buffers_)]; }
+  const DeviceBuffer& queries(int number) const {
+    return q_ihd_[static_cast<std::size_t>(number % num_query_buffers_)];
+  }
   float* residual(std::int64_t row) const { return x_id_.as<float>() + row * d_; }
 
   const Engine::Impl& engine_;
@@ -83,8 +93,12 @@ class CudaRunner final : public Runner {
   const cuda::Stream stream_;
   std::int64_t d_, q_size_, kv_size_, n_ = 0, capacity_ = 0;
   std::vector<Slot> cache_;
-  DeviceBuffer ids_, x_id_, q_ihd_, attn_ihd_, in_id_, wide_, narrow_, act_, rope_full_, rope_sliding_, logits_;
+  std::array<DeviceBuffer, CudaFacts::kStagings> q_ihd_;
+  int num_query_buffers_ = 1;
+  DeviceBuffer ids_, x_id_, attn_ihd_, in_id_, wide_, narrow_, act_, rope_full_, rope_sliding_, logits_;
   DeviceBuffer first_bad_;  // [embeddings, layers, logits] smallest position with NaN or Inf
+  const SequenceUse use_;
+  std::optional<CudaFacts> facts_;  // from the first observer on
 };
 
 // ---- the cache
@@ -128,7 +142,8 @@ void CudaRunner::prepare(const ForwardRequest& request) {
   };
   ensure(ids_, n_, sizeof(std::int32_t));
   ensure(x_id_, n_ * d_, sizeof(float));
-  ensure(q_ihd_, n_ * q_size_, element);
+  num_query_buffers_ = request.observer != nullptr ? CudaFacts::kStagings : 1;
+  for (int number = 0; number < num_query_buffers_; ++number) ensure(queries(number), n_ * q_size_, element);
   ensure(attn_ihd_, n_ * q_size_, element);
   ensure(in_id_, block * d_, element);
   ensure(wide_, block * std::max(q_size_ + 2 * kv_size_, d_), sizeof(float));
@@ -145,9 +160,13 @@ void CudaRunner::prepare(const ForwardRequest& request) {
 }
 
 void CudaRunner::forward(const ForwardRequest& request) {
-  HEADLIGHT_CHECK(request.observer == nullptr);  // require_cpu() refused it
+  HEADLIGHT_CHECK(request.hook == nullptr);  // require_cpu() refused it
   throw_if_stopped(request.stop);
   prepare(request);
+  if (request.observer != nullptr) {
+    if (!facts_) facts_.emplace(engine_, model_, use_);
+    facts_->begin(request, first_bad_.as<int>());
+  }
   dense_.embed(stream_, {.dtype = model_.dtype(),
                          .table_vd = model_.token_embedding.w,
                          .positions_jd = model_.position_embedding,
@@ -159,15 +178,18 @@ void CudaRunner::forward(const ForwardRequest& request) {
                          .x_id = residual(0)});
   watch(residual(0), n_, d_, request.start, 0);
   for (int layer = 0; layer < spec_.num_layers; ++layer) {
-    if (n_ >= kLongCall) {
-      table_.synchronize(stream_);
-      throw_if_stopped(request.stop);
-    }
+    if (n_ >= kLongCall && request.observer == nullptr) table_.synchronize(stream_);  // an observer waits anyway
+    throw_if_stopped(request.stop);
     run_layer(layer, request);
-    watch(residual(0), n_, d_, request.start, layer + 1);
     if (request.progress)
       request.progress(
           {request.phase, layer + 1, spec_.num_layers, request.start + n_ * (layer + 1) / spec_.num_layers});
+  }
+  if (request.observer != nullptr) {
+    facts_->hidden(spec_.num_layers, residual(0));
+    facts_->close(spec_.num_layers);
+    facts_->hand_over_before(spec_.num_layers);
+    facts_->finish();
   }
   report_bad_rows();
 }
@@ -178,12 +200,15 @@ void CudaRunner::run_layer(int number, const ForwardRequest& request) {
     for (std::int64_t first = 0; first < n_; first += kDeviceRowBlock)
       body(first, std::min(kDeviceRowBlock, n_ - first));
   };
+  if (request.observer != nullptr) facts_->hidden(number, residual(0));
   for_row_blocks([&](std::int64_t first, std::int64_t rows) { project_operands(number, request.start, first, rows); });
-  attend(number, request.start);
+  attend(number, request);
   for_row_blocks([&](std::int64_t first, std::int64_t rows) {
     add_attention(layer, first, rows);
     add_feed_forward(layer, first, rows);
   });
+  watch(residual(0), n_, d_, request.start, number + 1);
+  if (request.observer != nullptr) facts_->hand_over_before(number);
 }
 
 void CudaRunner::project_operands(int number, std::int64_t start, std::int64_t first, std::int64_t rows) {
@@ -225,13 +250,13 @@ void CudaRunner::project_operands(int number, std::int64_t start, std::int64_t f
                             .eps = static_cast<float>(spec_.norm_eps),
                             .cos_sin = spec_.rotary_dim > 0 ? rope.as<float>() + first * spec_.rotary_dim : nullptr,
                             .dtype = model_.dtype(),
-                            .q_ihd = q_ihd_.as<std::uint16_t>() + first * q_size_,
+                            .q_ihd = queries(number).as<std::uint16_t>() + first * q_size_,
                             .k_gjd = slot.k.as<void>(),
                             .v_gjd = slot.v.as<void>(),
                             .kv_stride = capacity_ * spec_.head_dim});
 }
 
-void CudaRunner::attend(int number, std::int64_t start) {
+cuda::AttentionInputs CudaRunner::attention_inputs(int number, std::int64_t start) const {
   const Slot& slot = cache_[static_cast<std::size_t>(number)];
   cuda::AttentionInputs in;
   in.num_queries = n_;
@@ -241,7 +266,7 @@ void CudaRunner::attend(int number, std::int64_t start) {
   in.num_kv_heads = spec_.num_kv_heads;
   in.head_dim = spec_.head_dim;
   in.dtype = model_.dtype();
-  in.q_ihd = q_ihd_.as<void>();
+  in.q_ihd = queries(number).as<void>();
   in.q_stride = q_size_;
   in.k_gjd = slot.k.as<void>();
   in.v_gjd = slot.v.as<void>();
@@ -252,8 +277,49 @@ void CudaRunner::attend(int number, std::int64_t start) {
   in.null_logit_h = model_.layers[static_cast<std::size_t>(number)].sinks_h;
   in.mask.causal = spec_.causal;
   in.mask.window = layer_window(spec_, number);
-  table_.attention(stream_, in, attn_ihd_.as<void>(), q_size_, nullptr, nullptr, nullptr,
-                   cuda::AttentionTier::automatic);
+  return in;
+}
+
+void CudaRunner::attend(int number, const ForwardRequest& request) {
+  const cuda::AttentionInputs in = attention_inputs(number, request.start);
+  const AttentionWish* wish = request.observer != nullptr ? facts_->wish(number) : nullptr;
+  if (wish != nullptr)
+    facts_->attention(number, *wish, in, attn_ihd_.as<void>());
+  else
+    table_.attention(stream_, in, attn_ihd_.as<void>(), q_size_, nullptr, nullptr, nullptr,
+                     cuda::AttentionTier::automatic);
+  if (request.observer != nullptr) facts_->close(number);
+}
+
+// One head of the layer, as a layer of one head.
+void CudaRunner::map_rows(const MapRows& rows, float* attn_ij) {
+  const std::int64_t dim = spec_.head_dim, group = std::int64_t{rows.head} * spec_.num_kv_heads / spec_.num_heads;
+  std::vector<std::uint16_t> q(static_cast<std::size_t>(rows.num_rows * dim));
+  std::vector<cuda::MapRow> wanted;
+  for (std::int64_t i = 0; i < rows.num_rows; ++i) {
+    const float* from = rows.q_ihd + i * rows.q_stride + rows.head * dim;
+    for (std::int64_t e = 0; e < dim; ++e)
+      q[static_cast<std::size_t>(i * dim + e)] =
+          model_.dtype() == DType::bf16 ? f32_to_bf16(from[e]) : f32_to_f16(from[e]);
+    wanted.push_back({0, static_cast<std::int32_t>(i)});
+  }
+  const std::size_t map_bytes = bytes_of<float>(rows.num_rows * rows.num_keys);
+  const DeviceBuffer queries(stream_, q.size() * sizeof(std::uint16_t)), map(stream_, map_bytes);
+  const DeviceBuffer which(stream_, wanted.size() * sizeof(cuda::MapRow));
+  table_.copy_in(stream_, queries.as<void>(), q.data(), q.size() * sizeof(std::uint16_t));
+  table_.copy_in(stream_, which.as<void>(), wanted.data(), wanted.size() * sizeof(cuda::MapRow));
+  cuda::AttentionInputs in = attention_inputs(rows.layer, rows.first_row);
+  in.num_queries = rows.num_rows;
+  in.num_keys = rows.num_keys;
+  in.num_heads = in.num_kv_heads = 1;
+  in.q_ihd = queries.as<void>();
+  in.q_stride = dim;
+  in.k_gjd = static_cast<const std::uint16_t*>(in.k_gjd) + group * in.kv_stride;
+  in.v_gjd = static_cast<const std::uint16_t*>(in.v_gjd) + group * in.kv_stride;
+  if (in.null_logit_h != nullptr) in.null_logit_h += rows.head;
+  table_.attention_map_rows(stream_, in, which.as<cuda::MapRow>(), rows.num_rows, map.as<float>());
+  table_.copy_out(stream_, attn_ij, map.as<void>(), map_bytes);
+  table_.synchronize(stream_);
 }
 
 void CudaRunner::add_attention(const DeviceLayer& layer, std::int64_t first, std::int64_t rows) {
@@ -364,18 +430,13 @@ void CudaRunner::report_bad_rows() const {
   std::vector<int> rows(static_cast<std::size_t>(spec_.num_layers + 1));
   table_.copy_out(stream_, rows.data(), first_bad_.as<void>(), rows.size() * sizeof(int));
   table_.synchronize(stream_);
-  for (std::size_t place = 0; place < rows.size(); ++place) {
-    if (rows[place] == kAllFinite) continue;
-    const std::string tensor =
-        place == 0 ? "the embeddings" : fmt::format("the residual stream after layer {}", place - 1);
-    throw Error(Errc::failed, fmt::format("NaN or Inf appeared in {}: first at token {}", tensor, rows[place]));
-  }
+  throw_if_not_finite(rows);
 }
 
 }  // namespace
 
-std::unique_ptr<Runner> make_cuda_runner(const Engine::Impl& engine, const CudaModel& model, const SequenceUse& /*use*/) {
-  return std::make_unique<CudaRunner>(engine, model);
+std::unique_ptr<Runner> make_cuda_runner(const Engine::Impl& engine, const CudaModel& model, const SequenceUse& use) {
+  return std::make_unique<CudaRunner>(engine, model, use);
 }
 
 }  // namespace headlight::engine

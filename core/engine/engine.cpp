@@ -76,6 +76,18 @@ Engine::Engine(formats::ModelFile model, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(std::move(model), options)) {}
 Engine::~Engine() = default;
 
+std::string Engine::device_name() const {
+  return impl_->cuda != nullptr ? impl_->cuda->device_name() : "cpu";
+}
+
+DType Engine::compute_dtype() const {
+  return impl_->cuda != nullptr ? impl_->cuda->dtype() : DType::f32;
+}
+
+DType Engine::kv_dtype() const {
+  return impl_->cuda != nullptr ? impl_->cuda->dtype() : impl_->options.kv_dtype;
+}
+
 const formats::ModelFile& Engine::model() const {
   return impl_->model;
 }

@@ -20,10 +20,10 @@ enum class ActivationQuant { none, q8 };
 
 struct EngineOptions {
   int threads = 0;              ///< 0 = all this process may use
-  DType kv_dtype = DType::f32;  ///< f32 or bf16
+  DType kv_dtype = DType::f32;  ///< f32 or bf16; on CUDA that of the operands
   ActivationQuant act_quant = ActivationQuant::none;
-  int cuda_device = -1;              ///< index of the device that computes; -1 = the CPU
-  DType cuda_dtype = DType::bf16;    ///< there: of weights, operands and the KV cache; bf16 or f16
+  int cuda_device = -1;                      ///< index of the device that computes; -1 = the CPU
+  DType cuda_dtype = DType::bf16;            ///< there: of weights, operands and the KV cache; bf16 or f16
   bool gemma_scale_in_weight_dtype = false;  ///< round sqrt(hidden_size) to bf16 as bf16 checkpoints do
 };
 
@@ -65,6 +65,9 @@ class Engine {
   const formats::ModelSpec& spec() const { return model().spec; }
   const EngineOptions& options() const;
   ThreadPool& pool() const;
+  std::string device_name() const;  ///< "cpu", or the name of the GPU
+  DType compute_dtype() const;      ///< of activations that enter products: f32 on the CPU
+  DType kv_dtype() const;           ///< of stored keys and values
 
   /// Facts for the header of a capture (without file hashes: those cost a read of the file).
   capture::ModelInfo model_info() const;
@@ -125,12 +128,13 @@ std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs
                          const SamplingOptions& sampling, capture::CaptureSink& sink,
                          const ProgressCallback& progress = {}, std::stop_token stop = {});
 
-/// Host memory a run will need, per part: weights touched, rewritten weights, KV cache, activations, statistics.
+/// Memory a run will need where it computes, per part: weights, KV cache, activations, statistics.
 struct MemoryEstimate {
   std::int64_t weights = 0, kv_cache = 0, activations = 0, statistics = 0;
   std::int64_t total() const { return weights + kv_cache + activations + statistics; }
 };
 
+/// Of the device where options name one (without what the driver takes for itself), else of the host.
 /// @param num_rows       prompt and generated rows
 /// @param plan           null = no capture
 /// @param num_generated  new tokens of a capture; one that generates nothing keeps the KV cache of a single layer

@@ -41,17 +41,19 @@ void LayerFacts::hidden(const ForwardRequest& request, int level, const float* x
 void LayerFacts::attention(const ForwardRequest& request, int layer, const AttentionWish& wish,
                            kernels::AttentionWorkspace& workspace, const AttentionCall& call) {
   const kernels::AttentionInputs& in = call.in;
-  resize(wish, in.num_queries);
+  const RowLayout layout{in.num_heads, in.num_queries, wish.plan.num_groups};
+  float* rows = ensure(rows_, layout.size());
+  prepare_topk(wish);
   kernels::AttentionStatisticsPlan plan = wish.plan;
   if (topk_) plan.tap = &*topk_;
-  kernels::AttentionStatistics statistics = rows_->statistics(0);
+  kernels::AttentionStatistics statistics = layout.statistics(rows, 0);
   wish.columns->attach(statistics);
   kernels::attention(engine_.pool, workspace, in, call.out_ihd, call.out_stride, &plan, &statistics);
 
   AttentionFacts facts;
   facts.rows.row_begin = in.query_start;
   facts.rows.num_rows = in.num_queries;
-  rows_->describe(facts.rows);
+  layout.describe(rows, facts.rows);
   find_norms(*request.clock, layer, call, facts.rows);
   if (wish.operands) {
     facts.rows.q_ihd = in.q_ihd;
@@ -64,18 +66,11 @@ void LayerFacts::attention(const ForwardRequest& request, int layer, const Atten
   request.observer->attended(layer, facts);
 }
 
-void LayerFacts::resize(const AttentionWish& wish, std::int64_t n) {
-  const formats::ModelSpec& spec = engine_.spec();
-  if (!rows_ || num_rows_ != n || num_groups_ != wish.plan.num_groups) {
-    rows_.reset();  // free before allocating
-    rows_.emplace(spec.num_heads, n, wish.plan.num_groups);
-    num_rows_ = n;
-    num_groups_ = wish.plan.num_groups;
-  }
+void LayerFacts::prepare_topk(const AttentionWish& wish) {
   if (wish.topk <= 0 || wish.topk_positions.empty())
     topk_.reset();
   else if (!topk_ || !topk_->collects(wish.topk_positions, wish.topk))
-    topk_.emplace(wish.topk_positions, spec.num_heads, wish.topk);
+    topk_.emplace(wish.topk_positions, engine_.spec().num_heads, wish.topk);
 }
 
 void LayerFacts::find_norms(PhaseClock& clock, int layer, const AttentionCall& call, capture::LayerRows& rows) {

@@ -24,15 +24,13 @@ class LayerFacts {
                  kernels::AttentionWorkspace& workspace, const AttentionCall& call);
 
  private:
-  void resize(const AttentionWish& wish, std::int64_t n);
+  void prepare_topk(const AttentionWish& wish);
   void find_norms(PhaseClock& clock, int layer, const AttentionCall& call, capture::LayerRows& rows);
 
   const Engine::Impl& engine_;
   const bool rows_follow_;
   ValueNorms value_norms_;
-  std::optional<RowArrays> rows_;
-  std::int64_t num_rows_ = 0;
-  int num_groups_ = 0;
+  Buffer<float> rows_;
   Buffer<float> key_norm_gi_, value_norm_gi_, u_norm_hi_;
   std::optional<TopkTap> topk_;
   std::optional<HiddenFacts> facts_;

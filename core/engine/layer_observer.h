@@ -12,11 +12,11 @@ namespace headlight::engine {
 
 /// What an observer wants to know about the attention of one layer.
 struct AttentionWish {
-  kernels::AttentionStatisticsPlan plan;  ///< without a tap
-  ColumnArrays* columns = nullptr;        ///< added to; required
-  bool columns_later = false;             ///< they need not be complete before Runner::finish_columns()
-  bool operands = false;       ///< q, k and v of the rows
-  int topk = 0;                ///< entries of the rows below
+  kernels::AttentionStatisticsPlan plan;     ///< without a tap
+  ColumnArrays* columns = nullptr;           ///< added to; required
+  bool columns_later = false;                ///< they need not be complete before Runner::finish_columns()
+  bool operands = false;                     ///< q, k and v of the rows
+  int topk = 0;                              ///< entries of the rows below
   std::vector<std::int64_t> topk_positions;  ///< ascending query rows
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "core/engine/capture_probe.h"
+#include "core/engine/cuda_runner.h"
 #include "core/engine/logit_recorder.h"
 
 namespace headlight::engine {
@@ -35,7 +36,7 @@ std::int64_t statistics(const formats::ModelSpec& spec, std::int64_t rows, std::
   const std::int64_t norms = rows * (2 * std::int64_t{spec.num_kv_heads} + heads + 6) * kFloat;
   const std::int64_t gram = heads * spec.head_dim * std::int64_t{spec.head_dim} * kFloat;
   const std::int64_t levels = std::int64_t{spec.num_layers + 1} * spec.hidden_size * kFloat;
-  std::int64_t bytes = RowArrays::bytes(spec.num_heads, rows, 0) + norms + levels;
+  std::int64_t bytes = RowLayout{spec.num_heads, rows, 0}.size() * kFloat + norms + levels;
   bytes += generated > 1 ? layers * (columns + gram) + DecodeProbe::bytes(spec, plan, 0) : columns + gram;
   bytes += (std::int64_t{spec.hidden_size} * heads * spec.head_dim + kRowBlock * heads * spec.head_dim) * kFloat;
   if (plan.logits == capture::LogitsKept::all)
@@ -48,9 +49,7 @@ std::int64_t statistics(const formats::ModelSpec& spec, std::int64_t rows, std::
 
 MemoryEstimate estimate_memory(const formats::ModelSpec& spec, std::uint64_t weight_bytes, const EngineOptions& options,
                                std::int64_t num_rows, const capture::CapturePlan* plan, std::int64_t num_generated) {
-  if (options.cuda_device >= 0)
-    throw Error(Errc::unsupported, "memory estimates for CUDA are not in this version",
-                {.file = {}, .field = "--device", .offset = {}, .hint = "use --device cpu"});
+  if (options.cuda_device >= 0) return estimate_device_memory(spec, num_rows, plan, num_generated);
   MemoryEstimate out;
   out.weights = static_cast<std::int64_t>(weight_bytes);
   // A capture that generates nothing keeps one layer of the cache at a time.

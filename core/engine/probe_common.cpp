@@ -37,7 +37,7 @@ RecordContext::RecordContext(const Engine::Impl& owner, const capture::CapturePl
   }
   const std::size_t column_sets = generates ? plan.layers.size() : std::min<std::size_t>(1, plan.layers.size());
   for (std::size_t set = 0; set < column_sets; ++set)
-    columns.emplace_back(spec.num_heads, record.num_rows, block_count).clear(engine.pool);
+    columns.emplace_back(ColumnLayout{spec.num_heads, record.num_rows, block_count}).clear(engine.pool);
 }
 
 bool RecordContext::head_kept(int index, int head) const {
@@ -60,23 +60,15 @@ AttentionWish RecordContext::wish_for(int index) {
 }
 
 void RecordContext::write_columns(int index, std::int64_t num_keys) {
-  const ColumnArrays& arrays = columns_of(index);
-  capture::LayerColumns out;
+  capture::LayerColumns out = columns_of(index).describe();
   out.index = index;
   out.num_keys = num_keys;
-  out.col_stride = arrays.num_keys;
-  out.received = arrays.received.data();
-  out.received_tail = arrays.received_tail.data();
   out.block_edge = block_edge;
-  out.block_count = block_count;
-  out.block_sum = block_count > 0 ? arrays.block_sum.data() : nullptr;
-  out.block_max = block_count > 0 ? arrays.block_max.data() : nullptr;
   const PhaseClock::Scope timed(clock.sink);
   sink.write_columns(out);
 }
 
-void RecordContext::write_hidden(const capture::HiddenRows& rows,
-                                 std::span<const capture::MassiveActivation> massive) {
+void RecordContext::write_hidden(const capture::HiddenRows& rows, std::span<const capture::MassiveActivation> massive) {
   const PhaseClock::Scope timed(clock.sink);
   sink.write_hidden(rows);
   if (!massive.empty()) sink.write_massive(massive);

@@ -1,6 +1,8 @@
 #include "core/engine/row_arrays.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 
 namespace headlight::engine {
 namespace {
@@ -26,73 +28,86 @@ constexpr RowField kRowFields[] = {
     {&AttentionStatistics::null_mass_hi, &capture::LayerRows::null_mass},
 };
 constexpr std::int64_t kNumFields = std::size(kRowFields);
+constexpr std::int64_t kPerTask = 1 << 16;
+
+void for_pieces(ThreadPool& pool, std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& body) {
+  pool.parallel_for((count + kPerTask - 1) / kPerTask,
+                    [&](std::int64_t task, int) { body(task * kPerTask, std::min(count, (task + 1) * kPerTask)); });
+}
 
 }  // namespace
 
-RowArrays::RowArrays(int num_heads, std::int64_t stride, int num_groups)
-    : num_heads_(num_heads),
-      stride_(stride),
-      plane_(num_heads * stride),
-      num_groups_(num_groups),
-      values_(static_cast<std::size_t>(plane_ * (kNumFields + num_groups))),
-      jmax_(static_cast<std::size_t>(plane_)) {}
-
-std::int64_t RowArrays::bytes(int num_heads, std::int64_t stride, int num_groups) {
-  return num_heads * stride * (kNumFields + 1 + num_groups) * std::int64_t{sizeof(float)};
+// Fields, then groups, then jmax.
+std::int64_t RowLayout::size() const {
+  return plane() * (kNumFields + num_groups + 1);
 }
 
-AttentionStatistics RowArrays::statistics(std::int64_t slot) {
+AttentionStatistics RowLayout::statistics(float* memory, std::int64_t slot) const {
   AttentionStatistics out;
-  out.row_stride = stride_;
-  for (std::int64_t f = 0; f < kNumFields; ++f) out.*kRowFields[f].written = values_.data() + f * plane_ + slot;
-  out.jmax_hi = jmax_.data() + slot;
-  if (num_groups_ > 0) out.group_mass_hig = values_.data() + kNumFields * plane_ + slot * num_groups_;
+  out.row_stride = stride;
+  for (std::int64_t f = 0; f < kNumFields; ++f) out.*kRowFields[f].written = memory + f * plane() + slot;
+  float* groups = memory + kNumFields * plane();
+  if (num_groups > 0) out.group_mass_hig = groups + slot * num_groups;
+  out.jmax_hi = reinterpret_cast<std::int32_t*>(groups + plane() * num_groups) + slot;
   return out;
 }
 
-void RowArrays::describe(capture::LayerRows& rows) const {
-  rows.row_stride = stride_;
-  for (std::int64_t f = 0; f < kNumFields; ++f) rows.*kRowFields[f].read = values_.data() + f * plane_;
-  rows.jmax = jmax_.data();
-  rows.group_mass = num_groups_ > 0 ? values_.data() + kNumFields * plane_ : nullptr;
+void RowLayout::describe(const float* memory, capture::LayerRows& rows) const {
+  rows.row_stride = stride;
+  for (std::int64_t f = 0; f < kNumFields; ++f) rows.*kRowFields[f].read = memory + f * plane();
+  const float* groups = memory + kNumFields * plane();
+  rows.group_mass = num_groups > 0 ? groups : nullptr;
+  rows.jmax = reinterpret_cast<const std::int32_t*>(groups + plane() * num_groups);
 }
 
-void RowArrays::put(std::int64_t slot, const capture::LayerRows& from) {
-  for (std::int64_t h = 0; h < num_heads_; ++h) {
-    const std::int64_t to = h * stride_ + slot, at = h * from.row_stride;
-    for (std::int64_t f = 0; f < kNumFields; ++f) values_.data()[f * plane_ + to] = (from.*kRowFields[f].read)[at];
-    jmax_.data()[to] = from.jmax[at];
-    if (num_groups_ > 0)
-      std::copy_n(from.group_mass + at * num_groups_, num_groups_,
-                  values_.data() + kNumFields * plane_ + to * num_groups_);
+void RowLayout::put(float* memory, std::int64_t slot, const capture::LayerRows& from) const {
+  const AttentionStatistics to = statistics(memory, slot);
+  for (std::int64_t h = 0; h < num_heads; ++h) {
+    const std::int64_t at = h * from.row_stride;
+    for (const RowField& field : kRowFields) (to.*field.written)[h * stride] = (from.*field.read)[at];
+    to.jmax_hi[h * stride] = from.jmax[at];
+    if (num_groups > 0)
+      std::copy_n(from.group_mass + at * num_groups, num_groups, to.group_mass_hig + h * stride * num_groups);
   }
 }
 
-ColumnArrays::ColumnArrays(int heads, std::int64_t keys, std::int64_t blocks)
-    : num_heads(heads),
-      num_keys(keys),
-      block_count(blocks),
-      received(static_cast<std::size_t>(heads * keys)),
-      received_tail(static_cast<std::size_t>(heads * keys)),
-      block_sum(static_cast<std::size_t>(heads * blocks * blocks)),
-      block_max(static_cast<std::size_t>(heads * blocks * blocks)) {}
+void ColumnLayout::attach(float* memory, AttentionStatistics& statistics) const {
+  const std::int64_t blocks = num_heads * block_count * block_count;
+  statistics.col_stride = num_keys;
+  statistics.received_hj = memory;
+  statistics.received_tail_hj = memory + num_heads * num_keys;
+  statistics.block_count = block_count;
+  statistics.block_sum = blocks > 0 ? memory + 2 * num_heads * num_keys : nullptr;
+  statistics.block_max = blocks > 0 ? statistics.block_sum + blocks : nullptr;
+}
 
 void ColumnArrays::clear(ThreadPool& pool) {
-  pool.parallel_for(num_heads, [&](std::int64_t head, int) {
-    for (Buffer<float>* array : {&received, &received_tail})
-      std::fill_n(array->data() + head * num_keys, num_keys, 0.0f);
-    for (Buffer<float>* array : {&block_sum, &block_max})
-      std::fill_n(array->data() + head * block_count * block_count, block_count * block_count, 0.0f);
+  for_pieces(pool, layout_.size(), [&](std::int64_t begin, std::int64_t end) {
+    std::fill(values_.data() + begin, values_.data() + end, 0.0f);
   });
 }
 
-void ColumnArrays::attach(AttentionStatistics& statistics) {
-  statistics.col_stride = num_keys;
-  statistics.received_hj = received.data();
-  statistics.received_tail_hj = received_tail.data();
-  statistics.block_count = block_count;
-  statistics.block_sum = block_count > 0 ? block_sum.data() : nullptr;
-  statistics.block_max = block_count > 0 ? block_max.data() : nullptr;
+void ColumnArrays::merge(ThreadPool& pool, const float* other) {
+  float* mine = values_.data();
+  const std::int64_t sums = layout_.size() - layout_.num_heads * layout_.block_count * layout_.block_count;
+  for_pieces(pool, layout_.size(), [&](std::int64_t begin, std::int64_t end) {
+    std::int64_t k = begin;
+    for (; k < std::min(end, sums); ++k) mine[k] += other[k];
+    for (; k < end; ++k) mine[k] = std::max(mine[k], other[k]);
+  });
+}
+
+capture::LayerColumns ColumnArrays::describe() {
+  AttentionStatistics arrays;
+  attach(arrays);
+  capture::LayerColumns out;
+  out.col_stride = layout_.num_keys;
+  out.received = arrays.received_hj;
+  out.received_tail = arrays.received_tail_hj;
+  out.block_count = layout_.block_count;
+  out.block_sum = arrays.block_sum;
+  out.block_max = arrays.block_max;
+  return out;
 }
 
 }  // namespace headlight::engine

@@ -19,9 +19,7 @@ class CpuRunner final : public Runner {
 
   std::int64_t capacity() const override { return cache_.capacity(); }
   void reserve(std::int64_t rows) override { cache_.reserve(rows); }
-  void forward(const ForwardRequest& request) override {
-    forward_layers(engine_, workspace_, cache_, facts_, request);
-  }
+  void forward(const ForwardRequest& request) override { forward_layers(engine_, workspace_, cache_, facts_, request); }
   void finish_columns() override {}  // they always are
   void map_rows(const MapRows& rows, float* attn_ij) override;
   void logits(std::int64_t first, std::int64_t n, std::int64_t start, float* logits) override {

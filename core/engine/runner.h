@@ -17,7 +17,7 @@ struct MapRows {
 
 /// What follows on a prompt: decides what is kept.
 struct SequenceUse {
-  bool rows_follow = true;      ///< false: a prefill that nothing follows
+  bool rows_follow = true;        ///< false: a prefill that nothing follows
   bool sequences_follow = false;  ///< other sequences of the same model
 };
 

@@ -124,18 +124,6 @@ class CudaEngineErrors : public ::testing::Test {
   static std::string some_model() { return testing_support::golden_model_names().front(); }
 };
 
-TEST_F(CudaEngineErrors, CapturesAreRefusedBeforeAnythingIsWritten) {
-  Engine device(open_golden_model(some_model()), on_device(DType::bf16));
-  capture::MemoryCapture sink;
-  try {
-    run_capture(device, {input_of(load_golden(some_model()).ids)},
-                testing_support::header_of(device, capture::CaptureLevel::summary), {}, sink);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Errc::unsupported);
-  }
-}
-
 TEST_F(CudaEngineErrors, ADeviceThatIsNotThere) {
   EngineOptions options = on_device(DType::bf16);
   options.cuda_device = 99;

@@ -34,8 +34,9 @@ class RowCollector final : public engine::AttentionHook, public kernels::RowTap 
       : spec_(spec),
         num_rows_(num_rows),
         row_begin_(row_begin),
-        rows_(spec.num_heads, num_rows, 0),
-        columns_(spec.num_heads, num_rows, 0),
+        layout_{spec.num_heads, num_rows, 0},
+        rows_(static_cast<std::size_t>(layout_.size())),
+        columns_({spec.num_heads, num_rows, 0}),
         attn(static_cast<std::size_t>(spec.num_layers * spec.num_heads * (num_rows - row_begin) * num_rows)) {}
 
   void attention(int layer, ThreadPool& pool, kernels::AttentionWorkspace& workspace,
@@ -44,7 +45,7 @@ class RowCollector final : public engine::AttentionHook, public kernels::RowTap 
     columns_.clear(pool);
     kernels::AttentionStatisticsPlan plan;
     plan.tap = this;
-    kernels::AttentionStatistics statistics = rows_.statistics(0);
+    kernels::AttentionStatistics statistics = layout_.statistics(rows_.data(), 0);
     columns_.attach(statistics);
     kernels::attention(pool, workspace, call.in, call.out_ihd, call.out_stride, &plan, &statistics);
   }
@@ -58,7 +59,8 @@ class RowCollector final : public engine::AttentionHook, public kernels::RowTap 
  private:
   const formats::ModelSpec& spec_;
   std::int64_t num_rows_, row_begin_;
-  engine::RowArrays rows_;
+  engine::RowLayout layout_;
+  Buffer<float> rows_;
   engine::ColumnArrays columns_;
   int layer_ = 0;
 

@@ -104,17 +104,18 @@ TEST(AttentionPlan, WorkspaceOnlyForWideBlocks) {
 
 TEST(AttentionPlan, TiersCoverWhatTheySay) {
   AttentionParams p = make_params(good(), nullptr, nullptr);
-  EXPECT_TRUE(takes_hopper(p, AttentionTier::automatic, 9));
-  EXPECT_TRUE(takes_hopper(p, AttentionTier::hopper, 9));
-  EXPECT_FALSE(takes_hopper(p, AttentionTier::portable, 9));
-  EXPECT_FALSE(takes_hopper(p, AttentionTier::automatic, 8));
-  EXPECT_FALSE(takes_hopper(p, AttentionTier::automatic, 10));
-  EXPECT_THROW(takes_hopper(p, AttentionTier::hopper, 8), Error);
+  EXPECT_TRUE(takes_hopper(p, AttentionPass::columns, AttentionTier::automatic, 9));
+  EXPECT_TRUE(takes_hopper(p, AttentionPass::columns, AttentionTier::hopper, 9));
+  EXPECT_FALSE(takes_hopper(p, AttentionPass::columns, AttentionTier::portable, 9));
+  EXPECT_FALSE(takes_hopper(p, AttentionPass::columns, AttentionTier::automatic, 8));
+  EXPECT_FALSE(takes_hopper(p, AttentionPass::columns, AttentionTier::automatic, 10));
+  EXPECT_THROW(takes_hopper(p, AttentionPass::columns, AttentionTier::hopper, 8), Error);
   p.block_edge = 8;
-  EXPECT_FALSE(takes_hopper(p, AttentionTier::automatic, 9));
+  EXPECT_FALSE(takes_hopper(p, AttentionPass::columns, AttentionTier::automatic, 9));
+  EXPECT_TRUE(takes_hopper(p, AttentionPass::rows, AttentionTier::automatic, 9));
   p.block_edge = 16;
   p.head_dim = 96;
-  EXPECT_FALSE(takes_hopper(p, AttentionTier::automatic, 9));
+  EXPECT_FALSE(takes_hopper(p, AttentionPass::columns, AttentionTier::automatic, 9));
 }
 
 TEST(AttentionPlan, UnitsAreBaseTwo) {
