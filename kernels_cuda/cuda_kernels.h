@@ -75,6 +75,8 @@ struct CudaKernels {
   void* (*allocate)(Stream stream, std::size_t bytes);
   /// Errors of earlier work are synchronize()'s to report: this never throws.
   void (*release)(Stream stream, void* memory);
+  /// Most that was allocated at a time so far, without what the driver takes for itself.
+  std::uint64_t (*peak_bytes)(int device);
   void (*copy_in)(Stream stream, void* device, const void* host, std::size_t bytes);
   void (*copy_out)(Stream stream, void* host, const void* device, std::size_t bytes);
   void (*copy_within)(Stream stream, void* to, const void* from, std::size_t bytes);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -61,9 +62,26 @@ std::vector<DeviceInfo> devices(std::string& why) {
   return found;
 }
 
+cudaMemPool_t pool_of(int device) {
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, device), "cudaDeviceGetDefaultMemPool");
+  return pool;
+}
+
+std::uint64_t peak_bytes(int device) {
+  const OnDevice on(device);
+  std::uint64_t bytes = 0;
+  check(cudaMemPoolGetAttribute(pool_of(device), cudaMemPoolAttrUsedMemHigh, &bytes), "cudaMemPoolGetAttribute");
+  return bytes;
+}
+
 Stream open_stream(int device) {
   const int major = require_device(kDriver, device).major;
   const OnDevice on(device);
+  // What is freed stays with the process: the next layer or sequence wants it back.
+  const std::uint64_t keep = std::numeric_limits<std::uint64_t>::max();
+  check(cudaMemPoolSetAttribute(pool_of(device), cudaMemPoolAttrReleaseThreshold, const_cast<std::uint64_t*>(&keep)),
+        "cudaMemPoolSetAttribute");
   cudaStream_t handle = nullptr;
   check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreate");
   return {device, major, handle};
@@ -245,6 +263,7 @@ const CudaKernels* cuda_kernels() {
                                     synchronize,
                                     allocate,
                                     release,
+                                    peak_bytes,
                                     copy_in,
                                     copy_out,
                                     copy_within,

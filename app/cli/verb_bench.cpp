@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include "kernels_cuda/cuda_kernels.h"
+
 #include "app/cli/model_input.h"
 #include "app/cli/progress.h"
 #include "app/cli/random_model.h"
@@ -108,6 +110,12 @@ Json bench_length(engine::Engine& engine, std::int64_t length, const BenchOption
           {"decode_tokens_per_s", options.decode_tokens / decode}};
 }
 
+/// 0 on the CPU.
+std::int64_t peak_device_bytes(const engine::Engine& engine) {
+  const int device = engine.options().cuda_device;
+  return device < 0 ? 0 : static_cast<std::int64_t>(cuda::cuda_kernels()->peak_bytes(device));
+}
+
 std::int64_t peak_resident_bytes() {
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -139,20 +147,27 @@ void bench_end_to_end(Invocation& invocation, const BenchOptions& options) {
   }
   progress.clear();
   if (invocation.json) {
-    print_json(
-        invocation, {options.model.model},
-        {{"threads", engine.pool().num_threads()}, {"peak_resident_bytes", peak_resident_bytes()}, {"lengths", rows}});
+    print_json(invocation, {options.model.model},
+               {{"device", engine.device_name()},
+                {"threads", engine.pool().num_threads()},
+                {"peak_resident_bytes", peak_resident_bytes()},
+                {"peak_device_bytes", peak_device_bytes(engine)},
+                {"lengths", rows}});
     return;
   }
-  std::string text = fmt::format("{}, {} threads; tokens/s, best of {}\n{:>8} {:>10} {:>12} {:>10} {:>14} {:>10}\n",
-                                 options.model.model, engine.pool().num_threads(), options.repeats, "tokens", "prefill",
-                                 "+statistics", "+replay", "stats/prefill", "decode");
+  std::string text =
+      fmt::format("{} on {}, {} threads; tokens/s, best of {}\n{:>8} {:>10} {:>12} {:>10} {:>14} {:>10}\n",
+                  options.model.model, engine.device_name(), engine.pool().num_threads(), options.repeats, "tokens",
+                  "prefill", "+statistics", "+replay", "stats/prefill", "decode");
   for (const auto& row : rows)
     text += fmt::format("{:>8} {:>10.0f} {:>12.0f} {:>10.0f} {:>14.3f} {:>10.1f}\n", row["tokens"].get<std::int64_t>(),
                         row["prefill_tokens_per_s"].get<double>(), row["summary_tokens_per_s"].get<double>(),
                         row["replay_tokens_per_s"].get<double>(), row["statistics_over_plain"].get<double>(),
                         row["decode_tokens_per_s"].get<double>());
-  print_text(text + fmt::format("peak resident memory {}\n", human_bytes(peak_resident_bytes())));
+  text += fmt::format("peak resident memory {}", human_bytes(peak_resident_bytes()));
+  if (const std::int64_t bytes = peak_device_bytes(engine); bytes > 0)
+    text += fmt::format(", device memory {}", human_bytes(bytes));
+  print_text(text + "\n");
 }
 
 struct KernelShape {

@@ -41,7 +41,7 @@ CudaFacts::CudaFacts(const Engine::Impl& engine, const CudaModel& model, const S
       d_(engine.spec().hidden_size),
       q_size_(std::int64_t{engine.spec().num_heads} * engine.spec().head_dim),
       kv_size_(std::int64_t{engine.spec().num_kv_heads} * engine.spec().head_dim),
-      stagings_{Staging(stream_.device), Staging(stream_.device)},
+      stagings_{Staging(stream_.device, model.pinned()), Staging(stream_.device, model.pinned())},
       later_(static_cast<std::size_t>(engine.spec().num_layers)) {
   const std::int64_t levels = engine.spec().num_layers + 1;
   first_states_.ensure(stream_, words(levels * d_));
@@ -407,7 +407,7 @@ void CudaFacts::collect_topk(const Staging& from) {
 void CudaFacts::finish_columns() {
   for (LaterColumns& later : later_) {
     if (later.target == nullptr) continue;
-    PinnedBuffer host;
+    PinnedBuffer host(model_.pinned());
     const std::int64_t size = later.target->layout().size();
     host.ensure(words(size));
     table_.copy_out(stream_, host.as<void>(), later.memory.as<void>(), words(size));

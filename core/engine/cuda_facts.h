@@ -53,7 +53,8 @@ class CudaFacts {
     std::int64_t hidden = 0, counts = 0, rows = 0, norms = 0, columns = 0, topk = 0, size = 0;
   };
   struct Staging {
-    explicit Staging(int index) : computed(index), copied(index) {}
+    Staging(int index, PinnedPool& pool)
+        : host(pool), massive_host(pool), states(pool), q(pool), k(pool), v(pool), computed(index), copied(index) {}
     DeviceBuffer device, massive;
     PinnedBuffer host, massive_host, states, q, k, v;
     DeviceEvent computed, copied;

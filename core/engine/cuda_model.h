@@ -41,6 +41,7 @@ class CudaModel {
   CudaModel(const formats::ModelSpec& spec, const ModelWeights& weights, ThreadPool& pool, int device, DType dtype);
 
   const DeviceQueue& queue() const { return queue_; }
+  PinnedPool& pinned() const { return pinned_; }
   DType dtype() const { return dtype_; }
   const std::string& device_name() const { return device_name_; }
   /// Made when it is first asked for, and kept.
@@ -65,6 +66,7 @@ class CudaModel {
   int num_heads_, head_dim_;
   ThreadPool& pool_;
   std::vector<DeviceBuffer> memory_;
+  mutable PinnedPool pinned_;
   mutable std::vector<DeviceGram> grams_;  // [L]
 };
 

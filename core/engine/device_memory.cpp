@@ -45,15 +45,29 @@ DeviceQueue::~DeviceQueue() {
   device_table().close_stream(stream);
 }
 
-PinnedBuffer::~PinnedBuffer() {
-  if (memory_ != nullptr) device_table().release_pinned(memory_);
+PinnedPool::~PinnedPool() {
+  for (const Block& block : spare_) device_table().release_pinned(block.memory);
+}
+
+PinnedPool::Block PinnedPool::take(std::size_t bytes) {
+  auto best = spare_.end();
+  for (auto it = spare_.begin(); it != spare_.end(); ++it)
+    if (it->bytes >= bytes && (best == spare_.end() || it->bytes < best->bytes)) best = it;
+  if (best == spare_.end()) return {device_table().allocate_pinned(bytes), bytes};
+  const Block block = *best;
+  spare_.erase(best);
+  return block;
 }
 
 void PinnedBuffer::ensure(std::size_t bytes) {
-  if (bytes_ >= bytes) return;
-  { const PinnedBuffer old = std::move(*this); }  // free before allocating
-  memory_ = device_table().allocate_pinned(bytes);
-  bytes_ = bytes;
+  if (block_.bytes >= bytes) return;
+  release();
+  block_ = pool_.take(bytes);
+}
+
+void PinnedBuffer::release() {
+  if (block_.memory != nullptr) pool_.give_back(block_);
+  block_ = {};
 }
 
 }  // namespace headlight::engine

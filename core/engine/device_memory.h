@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "kernels_cuda/cuda_dense.h"
 #include "kernels_cuda/cuda_facts.h"
@@ -54,28 +55,46 @@ class DeviceQueue {
   cuda::Matmul* matmul = nullptr;
 };
 
-/// Host memory for copies from the device; holds the largest size that was asked for. Move-only.
+/// Host memory that copies from the device go to, kept for the next sequence: pinning costs milliseconds.
+class PinnedPool {
+ public:
+  struct Block {
+    void* memory = nullptr;
+    std::size_t bytes = 0;
+  };
+  PinnedPool() = default;
+  PinnedPool(const PinnedPool&) = delete;
+  PinnedPool& operator=(const PinnedPool&) = delete;
+  ~PinnedPool();
+
+  /// The smallest spare block of at least `bytes`, or a new one. @error out_of_memory
+  Block take(std::size_t bytes);
+  void give_back(Block block) { spare_.push_back(block); }
+
+ private:
+  std::vector<Block> spare_;
+};
+
+/// A block of the pool; holds the largest size that was asked for.
 class PinnedBuffer {
  public:
-  PinnedBuffer() = default;
-  PinnedBuffer(PinnedBuffer&& other) noexcept { *this = std::move(other); }
-  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept {
-    std::swap(memory_, other.memory_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  ~PinnedBuffer();
+  explicit PinnedBuffer(PinnedPool& pool) : pool_(pool) {}
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+  ~PinnedBuffer() { release(); }
 
   template <class T>
   T* as() const {
-    return static_cast<T*>(memory_);
+    return static_cast<T*>(block_.memory);
   }
   /// At least `bytes`; the content is lost when it grows. @error out_of_memory
   void ensure(std::size_t bytes);
 
  private:
-  void* memory_ = nullptr;
-  std::size_t bytes_ = 0;
+  void release();
+
+  PinnedPool& pool_;
+  PinnedPool::Block block_;
 };
 
 /// A point in a stream's work.
