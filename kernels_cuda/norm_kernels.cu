@@ -93,55 +93,69 @@ __device__ float2 widened(std::uint32_t pair, F16) {
   return __half22float2(*reinterpret_cast<const __half2*>(&pair));
 }
 
-/// v^T (high + low) v: 16 rows a warp, the product in 16 x 8 tiles that are reduced at once. The matrices are symmetric,
-/// so that their rows serve as the columns the instruction wants.
+/// Rows of a warp, in sets of 16: every piece of the Gram matrix that it loads serves all of them.
+template <int kDim>
+constexpr int kRowSets = kDim <= 128 ? 2 : 1;
+
+/// v^T (high + low) v, the product in 16 x 8 tiles that are reduced at once. The matrices are symmetric, so that their
+/// rows serve as the columns the instruction wants.
 template <class T, int kDim>
 __global__ void __launch_bounds__(kThreads) value_norms_kernel(const ValueNormsCall c) {
+  constexpr int kSets = kRowSets<kDim>;
   const int lane = static_cast<int>(threadIdx.x) % 32, head = static_cast<int>(blockIdx.y);
-  const std::int64_t row0 = (static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32) * 16;
+  const std::int64_t row0 = (static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32) * 16 * kSets;
   if (row0 >= c.n) return;
   const T* v = static_cast<const T*>(c.v) + head * c.num_kv_heads / c.num_heads * c.head_stride;
-  const std::int64_t rows[2] = {row0 + lane / 4, row0 + lane / 4 + 8};
-  const auto pair_of = [&](int r, int e) {
-    return rows[r] < c.n && e < c.head_dim
-               ? *reinterpret_cast<const std::uint32_t*>(v + rows[r] * c.head_dim + e)
-               : 0u;
+  const auto row_of = [&](int set, int r) { return row0 + 16 * set + lane / 4 + 8 * r; };
+  const auto pair_of = [&](int set, int r, int e) {
+    const std::int64_t row = row_of(set, r);
+    return row < c.n && e < c.head_dim ? *reinterpret_cast<const std::uint32_t*>(v + row * c.head_dim + e) : 0u;
   };
-  std::uint32_t a[kDim / 16][4];
+  std::uint32_t a[kSets][kDim / 16][4];
 #pragma unroll
-  for (int k = 0; k < kDim / 16; ++k)
+  for (int set = 0; set < kSets; ++set)
 #pragma unroll
-    for (int part = 0; part < 4; ++part) a[k][part] = pair_of(part % 2, k * 16 + part / 2 * 8 + lane % 4 * 2);
+    for (int k = 0; k < kDim / 16; ++k)
+#pragma unroll
+      for (int part = 0; part < 4; ++part)
+        a[set][k][part] = pair_of(set, part % 2, k * 16 + part / 2 * 8 + lane % 4 * 2);
   const T* high = static_cast<const T*>(c.parts) + static_cast<std::int64_t>(head) * 2 * kDim * kDim;
-  float sums[2] = {};
+  float sums[kSets][2] = {};
   for (int e = 0; e < c.head_dim; e += 8) {
-    float product[4] = {};
+    float product[kSets][4] = {};
     const T* column = high + (e + lane / 4) * kDim + lane % 4 * 2;
 #pragma unroll
     for (int part = 0; part < 2; ++part)
 #pragma unroll
       for (int k = 0; k < kDim / 16; ++k) {
         const T* b = column + part * kDim * kDim + k * 16;
-        multiply_add<T>(product, a[k], *reinterpret_cast<const std::uint32_t*>(b),
-                        *reinterpret_cast<const std::uint32_t*>(b + 8));
+        const std::uint32_t b0 = *reinterpret_cast<const std::uint32_t*>(b),
+                            b1 = *reinterpret_cast<const std::uint32_t*>(b + 8);
+#pragma unroll
+        for (int set = 0; set < kSets; ++set) multiply_add<T>(product[set], a[set][k], b0, b1);
       }
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float2 x = widened(pair_of(r, e + lane % 4 * 2), T{});
-      sums[r] = fmaf(product[2 * r], x.x, fmaf(product[2 * r + 1], x.y, sums[r]));
-    }
+    for (int set = 0; set < kSets; ++set)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float2 x = widened(pair_of(set, r, e + lane % 4 * 2), T{});
+        sums[set][r] = fmaf(product[set][2 * r], x.x, fmaf(product[set][2 * r + 1], x.y, sums[set][r]));
+      }
   }
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const float square = quad_sum(sums[r]) * c.scale_h[head];
-    if (lane % 4 == 0 && rows[r] < c.n) c.out[head * c.out_stride + rows[r]] = sqrtf(fmaxf(0.0f, square));
-  }
+  for (int set = 0; set < kSets; ++set)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float square = quad_sum(sums[set][r]) * c.scale_h[head];
+      if (lane % 4 == 0 && row_of(set, r) < c.n)
+        c.out[head * c.out_stride + row_of(set, r)] = sqrtf(fmaxf(0.0f, square));
+    }
 }
 
 template <int kDim>
 void launch_value_norms_of(const ValueNormsCall& call, cudaStream_t stream) {
   const auto kernel = call.dtype == DType::f16 ? value_norms_kernel<F16, kDim> : value_norms_kernel<Bf16, kDim>;
-  constexpr int kRows = kWarps * 16;
+  constexpr int kRows = kWarps * 16 * kRowSets<kDim>;
   const dim3 grid(static_cast<unsigned>((call.n + kRows - 1) / kRows), static_cast<unsigned>(call.num_heads));
   kernel<<<grid, kThreads, 0, stream>>>(call);
 }
