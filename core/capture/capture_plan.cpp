@@ -47,6 +47,14 @@ std::string_view to_string(CaptureLevel level) {
   return "summary";
 }
 
+CapturePlan plan_of_all_heads(int num_layers, int num_heads, CaptureLevel level) {
+  CapturePlan plan;
+  plan.level = level;
+  for (int layer = 0; layer < num_layers; ++layer) plan.layers.push_back(layer);
+  plan.heads_lh.assign(static_cast<std::size_t>(num_layers) * static_cast<std::size_t>(num_heads), 1);
+  return plan;
+}
+
 std::int64_t overview_block_edge(std::int64_t num_rows) {
   const std::int64_t blocks = (std::max<std::int64_t>(num_rows, 1) + 255) / 256;
   return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(blocks)));

@@ -38,6 +38,9 @@ struct CapturePlan {
   int topk_rows = 64;  ///< half of them the last rows, half evenly spaced
 };
 
+/// A plan that records every head of every layer.
+CapturePlan plan_of_all_heads(int num_layers, int num_heads, CaptureLevel level);
+
 /// Edge of an overview block: next power of two of ceil(N / 256), at least 1.
 std::int64_t overview_block_edge(std::int64_t num_rows);
 

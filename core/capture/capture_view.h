@@ -57,7 +57,8 @@ class CaptureView {
   virtual Buffer<float> block_max(std::int64_t r, int layer, int head) const = 0;  ///< [B][B]
   virtual Buffer<float> dense(std::int64_t r, int layer, int head) const = 0;      ///< [N][N]
   virtual std::vector<TopkRow> topk(std::int64_t r, int layer, int head) const = 0;
-  /// "norm_l2", "absmax", "mean", "rms", "cos_first" [L+1][N]; "key_norm", "value_norm" [L][G][N]; "u_norm" [L][H][N].
+  /// "norm_l2", "absmax", "mean", "rms", "cos_first" [L+1][N]; "key_norm", "value_norm" [L][G][N]; "u_norm" [L][H][N];
+  /// "x" [L+1][N][d], the states themselves, where the plan asked for them.
   virtual Buffer<float> hidden(std::int64_t r, std::string_view id) const = 0;
   virtual Buffer<float> last_logits(std::int64_t r) const = 0;  ///< [V] of the last prompt position
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -105,7 +106,8 @@ struct MemoryCapture::Record {
   RecordHeader header;
   std::vector<LayerStore> layers;
   std::vector<float> generated_logprob;
-  ArrayMap hidden;  // facts [L + 1][N]
+  ArrayMap hidden;                    // facts [L + 1][N]
+  std::optional<SeriesArray> states;  // [L + 1][N][d]
   std::vector<TopkRow> topk;
   std::vector<float> last_logits;
   std::int64_t rows_done = -1;  // set by end_record
@@ -229,6 +231,12 @@ void MemoryCapture::write_hidden(const HiddenRows& rows) {
     array.ensure_rows(rows.row_begin + rows.num_rows);
     std::copy_n(values, rows.num_rows, array.at(rows.level, rows.row_begin));
   }
+  if (rows.x_id == nullptr) return;
+  Record& record = *records_.back();
+  const std::int64_t d = header_.model.hidden_size;
+  if (!record.states) record.states.emplace(header_.model.num_layers + 1, d);
+  record.states->ensure_rows(rows.row_begin + rows.num_rows);
+  std::copy_n(rows.x_id, rows.num_rows * d, record.states->at(rows.level, rows.row_begin));
 }
 
 // The view has no question about single massive activations: live runs find them in "absmax".
@@ -290,6 +298,7 @@ RecordInfo MemoryCapture::record(std::int64_t r) const {
   info.generated_logprob = record.generated_logprob;
   info.replay_dtype = header_.plan.replay_dtype;
   info.has_topk = !record.topk.empty();
+  info.has_hidden_states = record.states.has_value();
   info.replay_row_begin = std::min(header_.plan.row_begin, info.num_rows);
   info.replay_row_end = std::max(info.replay_row_begin, record.replay_end(header_.plan));
   if (record.layers.empty()) return info;
@@ -449,6 +458,7 @@ Buffer<float> MemoryCapture::hidden(std::int64_t r, std::string_view id) const {
   const Record& record = require_record(r);
   if (const auto found = record.hidden.find(id); found != record.hidden.end())
     return found->second.column(0, record.num_rows());
+  if (id == "x" && record.states) return record.states->all(record.num_rows());
   const bool per_kv = id == "key_norm" || id == "value_norm";
   const bool known = per_kv || id == "u_norm";
   if (!known || record.layers.empty() || !record.layers.front().arrays.contains(id))

@@ -43,6 +43,14 @@ class SeriesArray {
     return out;
   }
 
+  /// Everything, [series][rows][width].
+  Buffer<float> all(std::int64_t rows) const {
+    Buffer<float> out(static_cast<std::size_t>(series_ * rows * width_), std::numeric_limits<float>::quiet_NaN());
+    for (std::int64_t s = 0; s < series_; ++s)
+      std::copy_n(at(s, 0), std::min(rows, capacity_) * width_, out.data() + s * rows * width_);
+    return out;
+  }
+
  private:
   std::int64_t series_ = 0, width_ = 1, capacity_ = 0;
   std::vector<float> data_;

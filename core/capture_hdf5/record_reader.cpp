@@ -381,8 +381,11 @@ Buffer<float> RecordReader::hidden(std::string_view id) const {
   const std::string name = "hidden/" + std::string(id);
   const bool per_kv = id == "key_norm" || id == "value_norm", per_head = id == "u_norm";
   const bool per_level = id == "norm_l2" || id == "absmax" || id == "mean" || id == "rms" || id == "cos_first";
-  if (!(per_kv || per_head || per_level) || !recorded(name))
+  if (!(per_kv || per_head || per_level || id == "x") || !recorded(name))
     throw_invalid(fmt::format("'{}' is not recorded among the hidden-state facts", id));
+  if (id == "x")
+    return file_.read_floats(path(name), {0, 0, 0},
+                             {size(header_.model.num_layers + 1), rows, size(header_.model.hidden_size)});
   if (per_level) return file_.read_floats(path(name), {0, 0}, {size(header_.model.num_layers + 1), rows});
   return file_.read_floats(path(name), {0, 0, 0},
                            {layers, size(per_kv ? header_.model.num_kv_heads : header_.model.num_heads), rows});

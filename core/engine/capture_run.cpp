@@ -69,7 +69,7 @@ class CaptureRun {
  public:
   CaptureRun(const Engine::Impl& engine, const Engine& facts, const std::vector<CaptureInput>& inputs,
              const CapturePlan& plan, const SamplingOptions& sampling, CaptureSink& sink,
-             const ProgressCallback& progress, std::stop_token stop)
+             const ProgressCallback& progress, std::stop_token stop, const CaptureExtras& extras)
       : engine_(engine),
         facts_(facts),
         inputs_(inputs),
@@ -78,10 +78,13 @@ class CaptureRun {
         sink_(sink),
         progress_(progress),
         stop_(std::move(stop)),
+        extras_(extras),
         generates_(any_generates(inputs)),
         session_(engine, {.rows_follow = generates_, .sequences_follow = inputs.size() > 1}),
         ends_(end_ids(engine)),
-        logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {}
+        logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {
+    session_.intervene(extras.interventions);
+  }
 
   /// True when the record is complete. @error whatever stopped it, after end_record()
   void record(std::size_t number) {
@@ -93,6 +96,10 @@ class CaptureRun {
     sink_.begin_record(header);
     try {
       run_prompt(input, context, prompt);
+      if (extras_.prompt_done)
+        extras_.prompt_done(number, [this](std::int64_t first, std::int64_t n, float* logits) {
+          session_.logits_of_rows(first, n, logits);
+        });
       if (input.generate > 0) run_generation(input, number, context);
       finish_columns(context);
     } catch (...) {
@@ -227,6 +234,7 @@ class CaptureRun {
   CaptureSink& sink_;
   const ProgressCallback& progress_;
   std::stop_token stop_;
+  const CaptureExtras& extras_;
   bool generates_;
   Session::Impl session_;
   std::vector<std::int32_t> ends_;
@@ -253,13 +261,13 @@ bool ends_run(Errc code) {
 
 std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
                          const SamplingOptions& sampling, CaptureSink& sink, const ProgressCallback& progress,
-                         std::stop_token stop) {
+                         std::stop_token stop, const CaptureExtras& extras) {
   check_sampling(sampling);
   check_plan(header.plan, engine);
   if (inputs.empty()) throw Error(Errc::invalid_argument, "there is no input to record");
   const bool corpus = inputs.size() > 1;
   if (!corpus) check_input(inputs.front(), engine.impl());
-  CaptureRun run(engine.impl(), engine, inputs, header.plan, sampling, sink, progress, stop);
+  CaptureRun run(engine.impl(), engine, inputs, header.plan, sampling, sink, progress, stop, extras);
   sink.begin(header);
   std::int64_t failed = 0;
   bool complete = true;
@@ -273,7 +281,7 @@ std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs
       begun = true;
       run.record(number);
     } catch (const Error& error) {
-      if (!corpus || ends_run(error.code())) {
+      if (!corpus || !extras.skip_failures || ends_run(error.code())) {
         finish_after_error(sink);
         throw;
       }

@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "core/capture/capture_sink.h"
 #include "core/formats/model_file.h"
+#include "core/intervention/intervention.h"
 
 namespace headlight::engine {
 
@@ -84,7 +85,9 @@ class Engine {
 /// A KV cache and the position in it. Grows as needed up to the model's context.
 class Session {
  public:
-  explicit Session(Engine& engine);
+  /// @param interventions  act on every sequence from its first token on; the first forward() is its prompt
+  /// @error unsupported  interventions on a device
+  explicit Session(Engine& engine, std::span<const intervention::Intervention> interventions = {});
   ~Session();
 
   /// Runs the tokens after what is already in the cache. Fills logits of the last token, or of all given tokens.
@@ -112,12 +115,24 @@ class Session {
 std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_t> prompt, std::int64_t max_new_tokens,
                                      const SamplingOptions& sampling, std::uint64_t record = 0,
                                      const std::function<void(const GeneratedToken&)>& on_token = {},
-                                     std::stop_token stop = {});
+                                     std::stop_token stop = {},
+                                     std::span<const intervention::Intervention> interventions = {});
 
 /// One input of a capture.
 struct CaptureInput {
   capture::RecordHeader header;  ///< tokens, text, segments; `layers`, num_rows and num_prompt_tokens are filled here
   std::int64_t generate = 0;     ///< new tokens to generate after the prompt
+};
+
+/// Fills logits [n][V] of rows [first, first + n) of a prompt.
+using LogitsOfRows = std::function<void(std::int64_t first, std::int64_t n, float* logits)>;
+
+/// What a capture does besides recording.
+struct CaptureExtras {
+  std::span<const intervention::Intervention> interventions;
+  /// Called when a prompt was evaluated, before anything is generated.
+  std::function<void(std::size_t record, const LogitsOfRows& logits)> prompt_done;
+  bool skip_failures = true;  ///< false: a failing record of a corpus ends the run
 };
 
 /// Runs inputs and streams everything the plan asks for into the sink, layer by layer: whole-prompt prefill, then
@@ -126,7 +141,8 @@ struct CaptureInput {
 /// @return number of records that failed
 std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs, const capture::CaptureHeader& header,
                          const SamplingOptions& sampling, capture::CaptureSink& sink,
-                         const ProgressCallback& progress = {}, std::stop_token stop = {});
+                         const ProgressCallback& progress = {}, std::stop_token stop = {},
+                         const CaptureExtras& extras = {});
 
 /// Memory a run will need where it computes, per part: weights, KV cache, activations, statistics.
 struct MemoryEstimate {

@@ -159,6 +159,8 @@ class Pass {
     rotate(number, layer);
     store_operands(number);
     run_attention(number);
+    if (request_.edits != nullptr)
+      request_.edits->head_outputs(engine_.pool, number, request_.start, n_, attn_ihd_, q_size_);
     for_row_blocks(n_, [&](std::int64_t first, std::int64_t rows) {
       throw_if_stopped(request_.stop);
       add_attention(layer, first, rows);

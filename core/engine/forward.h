@@ -4,6 +4,7 @@
 #include <span>
 #include <stop_token>
 
+#include "core/engine/edits.h"
 #include "core/engine/engine_impl.h"
 #include "core/engine/kv_cache.h"
 #include "core/engine/layer_observer.h"
@@ -37,6 +38,7 @@ struct ForwardRequest {
   LayerObserver* observer = nullptr;
   PhaseClock* clock = nullptr;  ///< required with an observer
   AttentionHook* hook = nullptr;
+  Edits* edits = nullptr;  ///< interventions; on the CPU only
   DType operand_dtype = DType::f32;  ///< q, k and v are rounded to it before they are multiplied
   std::string_view phase = "prefill";
   ProgressCallback progress = {};

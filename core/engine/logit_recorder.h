@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <vector>
 
 #include "core/engine/logits.h"
@@ -30,9 +29,6 @@ class LogitRecorder {
   std::vector<std::int32_t> top_id_;
   std::vector<float> top_logprob_, entropy_, target_logprob_, full_;
 };
-
-/// Fills logits [n][V] of rows [first, first + n) of the prompt.
-using LogitsOfRows = std::function<void(std::int64_t first, std::int64_t n, float* logits)>;
 
 /// Facts of every row of a prompt, computed and written block by block: bounded memory for any length and vocabulary.
 /// @param last_target  the token that follows the last row; -1 = none

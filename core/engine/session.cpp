@@ -35,6 +35,14 @@ void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> 
                 fmt::format("{} tokens do not fit the model's context of {} tokens", length, spec.context_length));
 }
 
+void Session::Impl::intervene(std::span<const intervention::Intervention> stack) {
+  HEADLIGHT_CHECK(tokens.empty());
+  edits.reset();
+  if (stack.empty()) return;
+  require_cpu(engine, "interventions");
+  edits.emplace(engine.spec(), stack);
+}
+
 void Session::Impl::advance(ForwardRequest request) {
   const std::span<const std::int32_t> ids = request.ids;
   const std::int64_t start = static_cast<std::int64_t>(tokens.size());
@@ -43,6 +51,11 @@ void Session::Impl::advance(ForwardRequest request) {
   const std::int64_t key = rope_length_key(engine.spec(), length);
   const bool rebuild = start > 0 && key != rope_key;
   HEADLIGHT_CHECK(!rebuild || request.observer == nullptr);
+  if (rebuild && edits)
+    throw Error(Errc::unsupported,
+                fmt::format("rotary frequencies change at {} tokens: a sequence with interventions cannot cross that; "
+                            "give a longer prompt or generate fewer tokens",
+                            length));
   if (length > runner->capacity())
     runner->reserve(start == 0 ? length : std::min(engine.spec().context_length, length + length / 2));
 
@@ -53,6 +66,10 @@ void Session::Impl::advance(ForwardRequest request) {
     request.ids = all;
   }
   request.start = rebuild ? 0 : start;
+  if (edits) {
+    if (start == 0) edits->begin(length);
+    request.edits = &*edits;
+  }
   if (rebuild)
     tokens.clear();  // the cache is rewritten: were the run stopped, nothing of the old sequence would be left
   runner->forward(request);
@@ -71,7 +88,10 @@ void Session::Impl::logits_of_rows(std::int64_t first, std::int64_t n, float* lo
   runner->logits(rebuilt_rows + first, n, start + first, logits);
 }
 
-Session::Session(Engine& engine) : impl_(std::make_unique<Impl>(engine.impl())) {}
+Session::Session(Engine& engine, std::span<const intervention::Intervention> interventions)
+    : impl_(std::make_unique<Impl>(engine.impl())) {
+  impl_->intervene(interventions);
+}
 Session::~Session() = default;
 
 void Session::forward(std::span<const std::int32_t> ids, std::span<float> logits, const ProgressCallback& progress,
@@ -100,10 +120,11 @@ void Session::reset() {
 
 std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_t> prompt, std::int64_t max_new_tokens,
                                      const SamplingOptions& sampling, std::uint64_t record,
-                                     const std::function<void(const GeneratedToken&)>& on_token, std::stop_token stop) {
+                                     const std::function<void(const GeneratedToken&)>& on_token, std::stop_token stop,
+                                     std::span<const intervention::Intervention> interventions) {
   check_sampling(sampling);
   if (max_new_tokens < 0) throw Error(Errc::invalid_argument, "the number of new tokens must not be negative");
-  Session session(engine);
+  Session session(engine, interventions);
   Session::Impl& run = session.impl();
   const formats::ModelSpec& spec = engine.spec();
   check_tokens(spec, prompt, 0);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,9 +16,14 @@ void check_tokens(const formats::ModelSpec& spec, std::span<const std::int32_t> 
 struct Session::Impl {
   Impl(const Engine::Impl& owner, const SequenceUse& use = {});
 
+  /// Interventions that act on every sequence from its first token on; the session must be empty.
+  /// @error unsupported (on a device)
+  void intervene(std::span<const intervention::Intervention> stack);
+
   /// Runs tokens after what is in the cache; afterwards their logits can be had. When the rotary frequencies of the
   /// longer sequence differ from those of the cache (longrope beyond the original context, dynamic NTK), everything is
   /// evaluated again, which an observer does not see: it must not be given then.
+  /// The tokens of the first call are the prompt of interventions.
   /// @param request  its start is set here
   void advance(ForwardRequest request);
 
@@ -27,6 +33,7 @@ struct Session::Impl {
 
   const Engine::Impl& engine;
   std::unique_ptr<Runner> runner;
+  std::optional<Edits> edits;
   std::vector<std::int32_t> tokens;  ///< everything evaluated so far
   std::int64_t rope_key = 0;         ///< length key of the rotated keys in the cache
   std::int64_t last_rows = 0;        ///< rows of the last advance()

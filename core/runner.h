@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "core/capture/capture_sink.h"
+#include "core/capture/memory_capture.h"
+#include "core/intervention/intervention.h"
+
+namespace headlight {
+
+/// A token whose log-probability is wanted: ln p(id | tokens 0..row).
+struct TokenTarget {
+  std::int64_t row = 0;  ///< of the prompt
+  std::int32_t id = 0;
+};
+
+/// Targets of rows [first, last): the tokens that really follow. @param last  -1 = all that have a successor
+std::vector<TokenTarget> next_token_targets(std::span<const std::int32_t> ids, std::int64_t first = 0,
+                                            std::int64_t last = -1);
+
+/// One sequence to run.
+struct RunInput {
+  std::vector<std::int32_t> ids;
+  std::int64_t generate = 0;             ///< new tokens after the prompt, greedy; stops after an end of sequence
+  std::vector<TokenTarget> targets;      ///< rows ascending
+  std::vector<std::int64_t> logit_rows;  ///< rows of the prompt whose logits are wanted, ascending; -1 = the last
+};
+
+/// What to do with all sequences of a run.
+struct RunRequest {
+  std::vector<RunInput> inputs;
+  intervention::Stack interventions;
+  /// What to record of every input; no layers = no attention, only hidden-state facts. See plan_of_all_heads().
+  capture::CapturePlan plan;
+};
+
+struct RunOutput {
+  std::vector<float> target_logprob;  ///< as RunInput::targets, nats
+  std::vector<float> logits;          ///< [logit_rows][V]
+  std::vector<std::int32_t> generated;
+  std::vector<float> generated_logprob;
+};
+
+struct RunResult {
+  std::vector<RunOutput> outputs;                   ///< as RunRequest::inputs
+  std::unique_ptr<capture::MemoryCapture> capture;  ///< record r belongs to input r
+};
+
+/// Runs a model for experiments: what happens to these sequences, with these interventions? Everything stays in memory.
+class ModelRunner {
+ public:
+  virtual ~ModelRunner() = default;
+
+  virtual const capture::ModelInfo& model() const = 0;
+  virtual ThreadPool& pool() = 0;
+
+  /// Each input is one forward pass over its whole prompt. Results do not depend on which inputs run together.
+  /// Without interventions, or with such that are the identity, they are bit for bit those of the plain model.
+  ///
+  /// Statistics and hidden states of the capture are those of the changed pass.
+  /// @error invalid_argument  a token, row or intervention outside the model; names the input
+  /// @error prompt_too_long, unsupported (interventions on a device), cancelled, failed (NaN or Inf)
+  virtual RunResult run(const RunRequest& request, std::stop_token stop = {}) = 0;
+};
+
+}  // namespace headlight
