@@ -25,6 +25,8 @@ struct AttentionMask {
   KeyRange visible(std::int64_t position, std::int64_t num_keys) const;
 };
 
+struct RowProgram;
+
 /// One layer of attention over H query heads and G KV heads; query head h reads KV head floor(h * G / H).
 ///
 ///     s[h,i,j] = scale * <q[h,i], k[g,j]>, then soft_cap * tanh(s / soft_cap) if soft_cap > 0, then the mask
@@ -47,6 +49,7 @@ struct AttentionInputs {
   float soft_cap = 0.0f;                ///< 0 = off
   const float* null_logit_h = nullptr;  ///< [H] learned sink logits, or nullptr
   AttentionMask mask;
+  const RowProgram* program_h = nullptr;  ///< [H] what interventions do to rows (row_program.h), or nullptr
 };
 
 /// Receives finished rows of A: for top-k entries and dense maps. Called concurrently for different rows.
@@ -75,6 +78,8 @@ struct AttentionStatisticsPlan {
 ///
 /// A fully masked row gets lse = -inf, jmax = -1 and 0 elsewhere. All row masses are shares of the whole
 /// denominator; with a null logit they sum to 1 - null_mass, and `entropy` counts the null event as one outcome.
+/// Where a row program acts everything is measured on the changed weights, except lse: that of the changed scores before
+/// steps on weights.
 struct AttentionStatistics {
   std::int64_t row_stride = 0;
   float* lse_hi = nullptr;          ///< ln of the denominator, nats
@@ -129,7 +134,7 @@ std::uint64_t attention_workspace_bytes(std::int64_t num_queries, std::int64_t n
                                         int num_kv_heads, int head_dim, int num_threads, bool statistics);
 
 /// Scores of one row: s[j - keys.begin] for the visible keys, computed as attention() does (replay).
-/// A[j] = exp(s[j] - lse).
+/// A[j] = exp(s[j] - lse); with a row program the changed scores, before its step on weights.
 void attention_scores_row(const AttentionInputs& in, int head, std::int64_t row, KeyRange keys, float* scores);
 
 }  // namespace headlight::kernels

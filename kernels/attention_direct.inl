@@ -146,29 +146,33 @@ void direct_values(const AttentionCall& call, const AttentionUnit& unit, std::in
 }
 
 template <class T>
-void scores_row_of(const AttentionInputs& in, const T* k, const float* q, std::int64_t begin, std::int64_t end,
-                   float* scores) {
+void scores_row_of(const AttentionInputs& in, const T* k, const float* q, int head, std::int64_t position,
+                   std::int64_t begin, std::int64_t end, float* scores) {
   const float factor = in.soft_cap > 0.0f ? in.scale / in.soft_cap : in.scale;
   for (std::int64_t j = begin; j < end; ++j) {
     float dot[1];
     dot_rows<1>({q}, k + j * in.head_dim, in.head_dim, dot);
     scores[j - begin] = dot[0] * factor;
   }
-  if (in.soft_cap <= 0.0f) return;
-  for (std::int64_t n = 0; n < end - begin; n += kLanes) {
+  const KeyRange keys{begin, end};
+  if (in.program_h != nullptr) scale_row_keys(in.program_h[head], position, keys, scores);
+  for (std::int64_t n = 0; in.soft_cap > 0.0f && n < end - begin; n += kLanes) {
     const std::int64_t count = smaller(kLanes, end - begin - n);
     const F16 x = load_some(scores + n, count);
     store_some(scores + n, multiply(splat(in.soft_cap), tanh_of(x)), count);
   }
+  if (in.program_h != nullptr) change_row_scores(in.program_h[head], position, keys, scores, 1.0f);
 }
 
 void scores_row(const AttentionInputs& in, int head, std::int64_t row, KeyRange keys, float* scores) {
   const std::int64_t kv_head = std::int64_t{head} * in.num_kv_heads / in.num_heads, at = kv_head * in.kv_stride;
   const float* const q = in.q_ihd + row * in.q_stride + std::int64_t{head} * in.head_dim;
   if (in.kv_dtype == DType::bf16)
-    scores_row_of(in, static_cast<const std::uint16_t*>(in.k_gjd) + at, q, keys.begin, keys.end, scores);
+    scores_row_of(in, static_cast<const std::uint16_t*>(in.k_gjd) + at, q, head, in.query_start + row, keys.begin,
+                  keys.end, scores);
   else
-    scores_row_of(in, static_cast<const float*>(in.k_gjd) + at, q, keys.begin, keys.end, scores);
+    scores_row_of(in, static_cast<const float*>(in.k_gjd) + at, q, head, in.query_start + row, keys.begin, keys.end,
+                  scores);
 }
 
 /// Keys as [16 keys][head_dim] to [head_dim][16]; missing keys are 0.

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "kernels/row_program_ref.h"
 
 namespace headlight::kernels {
 namespace {
@@ -65,6 +66,10 @@ Row make_row(const AttentionInputs& in, int head, std::int64_t i) {
   row.lse = reference + std::log(sum);
   row.null_mass = std::exp(null_logit - row.lse);
   for (const double s : scores) row.attn_j.push_back(std::exp(s - row.lse));
+  if (in.program_h != nullptr) {
+    reference_change_weights(in.program_h[head], row.position, row.keys, row.attn_j);
+    row.jmax = row.keys.begin + (std::max_element(row.attn_j.begin(), row.attn_j.end()) - row.attn_j.begin());
+  }
   return row;
 }
 
@@ -155,15 +160,19 @@ void allocate(const AttentionInputs& in, const AttentionStatisticsPlan* plan, At
 }  // namespace
 
 std::vector<double> attention_reference_scores(const AttentionInputs& in, int head, std::int64_t row, KeyRange keys) {
-  std::vector<double> scores;
+  std::vector<double> scores, factor;
+  const std::int64_t position = in.query_start + row;
+  if (in.program_h != nullptr) factor = reference_key_scales(in.program_h[head], position, keys);
   const float* const q = in.q_ihd + row * in.q_stride + std::int64_t{head} * in.head_dim;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     double dot = 0.0;
     for (std::int64_t d = 0; d < in.head_dim; ++d)
       dot += static_cast<double>(q[d]) * element(in, in.k_gjd, kv_head_of(in, head), j, d);
-    const double s = dot * static_cast<double>(in.scale), cap = static_cast<double>(in.soft_cap);
+    const double scale = factor.empty() ? 1.0 : factor[static_cast<std::size_t>(j - keys.begin)];
+    const double s = dot * scale * static_cast<double>(in.scale), cap = static_cast<double>(in.soft_cap);
     scores.push_back(cap > 0.0 ? cap * std::tanh(s / cap) : s);
   }
+  if (in.program_h != nullptr) reference_change_scores(in.program_h[head], position, keys, scores);
   return scores;
 }
 

@@ -20,8 +20,8 @@ struct AttentionReference {
   std::vector<double> score_absmax_hi;       ///< max |s| of the row's visible keys, for tolerances
 };
 
-/// The definition of attention(): materialises one row of scores at a time and computes every statistic literally from
-/// the formulas, in float64. Slow; for tests and self tests. The tap is not called.
+/// The definition of attention(), row programs included: materialises one row of scores at a time and computes every
+/// statistic literally from the formulas, in float64. Slow; for tests and self tests. The tap is not called.
 /// @param plan  nullptr: output, lse and score_absmax only
 AttentionReference attention_reference(const AttentionInputs& in, const AttentionStatisticsPlan* plan);
 

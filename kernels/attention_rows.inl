@@ -48,6 +48,23 @@ HEADLIGHT_INLINE void hide_edges(const RowInProgress& row) {
   if (last < row.end) store(row.at(last), select_lanes(load(row.at(last)), 0, row.end - last, hidden));
 }
 
+HEADLIGHT_INLINE KeyRange keys_of(const RowInProgress& row) {
+  return {row.begin, row.end};
+}
+
+/// Replaces what was summed along a row by sums of the weights that a row program left.
+void sum_again(const AttentionCall& call, float total, RowInProgress& row, RowSums& sums, float& keys_total) {
+  const ChangedRowSums changed =
+      sum_changed_row(row.position, call.in.mask.causal, keys_of(row), row.at(row.begin), total, row.null_weight);
+  const auto in_lane_0 = [](float value) { return load_some(&value, 1); };
+  sums.weighted = in_lane_0(changed.weighted);
+  sums.dist1 = in_lane_0(changed.dist1);
+  sums.dist2 = in_lane_0(changed.dist2);
+  keys_total = changed.sum;
+  row.best_key = changed.best_key;
+  row.best_is_top = false;
+}
+
 /// Largest score; NaN does not count.
 HEADLIGHT_INLINE float largest_score(const RowInProgress& row) {
   F16 largest = splat(-kInfinity);
@@ -234,7 +251,10 @@ void finish_row(const AttentionCall& call, int head, std::int64_t row_number, fl
   bool masked = row.begin >= row.end;
   if (!masked) {
     const std::int64_t first = lanes_down(row.begin);
+    const RowProgram* const program = call.in.program_h == nullptr ? nullptr : call.in.program_h + head;
+    if (program != nullptr) scale_row_keys(*program, row.position, keys_of(row), row.at(row.begin));
     if (call.in.soft_cap > 0.0f) apply_soft_cap(row.at(first), lanes_up(row.end) - first, call.in.soft_cap);
+    if (program != nullptr) change_row_scores(*program, row.position, keys_of(row), row.at(row.begin), kLog2E);
     hide_edges(row);
     row.best = largest_score(row);
     // Where another score is the reference, or infinity, no exponential is 2^0: the scores themselves are searched.
@@ -250,14 +270,17 @@ void finish_row(const AttentionCall& call, int head, std::int64_t row_number, fl
     state = {};
     return;
   }
-  const RowSums sums = !kStatistics || call.in.mask.causal ? exponentials<kStatistics, true>(row)
-                                                           : exponentials<kStatistics, false>(row);
-  const float keys_total = sum_lanes(sums.total);
+  RowSums sums = !kStatistics || call.in.mask.causal ? exponentials<kStatistics, true>(row)
+                                                     : exponentials<kStatistics, false>(row);
+  float keys_total = sum_lanes(sums.total);
   if (call.in.null_logit_h != nullptr)
     row.null_weight = static_cast<float>(__builtin_exp2(row.null_score - static_cast<double>(row.top)));
   const float total = keys_total + row.null_weight;
   row.inverse = 1.0f / total;
   state.inverse = row.inverse;
+  if (call.in.program_h != nullptr &&
+      change_row_weights(call.in.program_h[head], row.position, keys_of(row), row.at(row.begin)) && kStatistics)
+    sum_again(call, total, row, sums, keys_total);
   if constexpr (kStatistics) {
     sum_row(call, row, sums, keys_total, total, *to, at);
     write_group_masses(call, row);

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/attention.h"
+#include "kernels/row_program.h"
 
 namespace headlight::kernels {
 
