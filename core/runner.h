@@ -62,7 +62,8 @@ class ModelRunner {
   /// Each input is one forward pass over its whole prompt. Results do not depend on which inputs run together.
   /// Without interventions, or with such that are the identity, they are bit for bit those of the plain model.
   ///
-  /// Statistics and hidden states of the capture are those of the changed pass.
+  /// Statistics, top-k entries and hidden states of the capture are those of the changed pass. Interventions on head
+  /// outputs can be combined with any level; those that change weights only with level summary.
   /// @error invalid_argument  a token, row or intervention outside the model; names the input
   /// @error prompt_too_long, unsupported (interventions on a device), cancelled, failed (NaN or Inf)
   virtual RunResult run(const RunRequest& request, std::stop_token stop = {}) = 0;

@@ -68,23 +68,28 @@ void direct_scores(const AttentionCall& call, const AttentionUnit& unit, std::in
     direct_scores_of(call, unit, static_cast<const float*>(call.in.k_gjd) + at, key_begin, key_end, q, scores, stride);
 }
 
+void direct_row(const AttentionCall& call, int head, std::int64_t i, float* s, std::int64_t stride, AttentionRow& row,
+                const AttentionScratch& scratch, float* received, float* tail) {
+  if (call.statistics == nullptr) return finish_row<false>(call, head, i, s, 0, row, nullptr, 0);
+  finish_row<true>(call, head, i, s, 0, row, scratch.sums, 0);
+  write_rows(call, head, i, 1, *scratch.sums, 0);
+  tap_row(call, head, call.in.query_start + i, s, 0, row, scratch);
+  accumulate_columns(call, head, i, 1, s, stride, 0, &row, 1, received, tail, scratch);
+}
+
 void direct_rows(const AttentionCall& call, const AttentionUnit& unit, int head, const AttentionScratch& scratch,
                  std::int64_t stride, const ColumnPartials& partials) {
+  const int h = unit.head_begin + head;
   for (std::int64_t i = 0; i < call.in.num_queries; ++i) {
     const std::int64_t r = i * unit.heads() + head;
     float* const s = scratch.scores + r * stride;
     AttentionRow& row = scratch.rows[r];
     row = visible_keys(call, i);
-    if (call.statistics == nullptr) {
-      finish_row<false>(call, unit.head_begin + head, i, s, 0, row, nullptr, 0);
-      continue;
-    }
-    finish_row<true>(call, unit.head_begin + head, i, s, 0, row, scratch.sums, 0);
-    write_rows(call, unit.head_begin + head, i, 1, *scratch.sums, 0);
-    tap_row(call, unit.head_begin + head, call.in.query_start + i, s, 0, row, scratch);
-    accumulate_columns(call, unit.head_begin + head, i, 1, s, stride, 0, &row, 1,
-                       partials.received + head * partials.stride,
-                       partials.tail == nullptr ? nullptr : partials.tail + head * partials.stride, scratch);
+    direct_row(call, h, i, s, stride, row, scratch,
+               partials.received == nullptr ? nullptr : partials.received + head * partials.stride,
+               partials.tail == nullptr ? nullptr : partials.tail + head * partials.stride);
+    if (call.in.program_h != nullptr)
+      scale_row_values(call.in.program_h[h], call.in.query_start + i, {row.begin, row.end}, s + row.begin);
   }
 }
 

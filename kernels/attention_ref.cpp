@@ -74,11 +74,17 @@ Row make_row(const AttentionInputs& in, int head, std::int64_t i) {
 }
 
 void write_output(const AttentionInputs& in, const Row& row, std::vector<double>& out_ihd) {
+  std::vector<double> weight = row.attn_j;
+  if (in.program_h != nullptr) {
+    const std::vector<double> factor = reference_value_scales(in.program_h[row.head], row.position, row.keys);
+    for (std::size_t n = 0; n < weight.size(); ++n) weight[n] *= factor[n];
+  }
   const auto at = static_cast<std::size_t>((row.row * in.num_heads + row.head) * in.head_dim);
   for (std::int64_t d = 0; d < in.head_dim; ++d) {
     double sum = 0.0;
     for (std::int64_t j = row.keys.begin; j < row.keys.end; ++j)
-      sum += row.at(j) * element(in, in.v_gjd, kv_head_of(in, row.head), j, d);
+      sum +=
+          weight[static_cast<std::size_t>(j - row.keys.begin)] * element(in, in.v_gjd, kv_head_of(in, row.head), j, d);
     out_ihd[at + static_cast<std::size_t>(d)] = sum;
   }
 }

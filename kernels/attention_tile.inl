@@ -87,6 +87,16 @@ void finish_rows_with_statistics(const AttentionCall& call, const AttentionUnit&
   for (int h = 0; h < heads; ++h) write_rows(call, unit.head_begin + h, row_begin, count, *scratch.sums, h * count);
 }
 
+/// Weights of rows that interventions let see other values; the rows are measured by now.
+void scale_values(const AttentionCall& call, const AttentionUnit& unit, std::int64_t row_begin, std::int64_t row_end,
+                  float* scores, std::int64_t stride, std::int64_t base, const AttentionRow* rows) {
+  for (std::int64_t i = row_begin; i < row_end; ++i)
+    for (int h = unit.head_begin; h < unit.head_end; ++h, ++rows, scores += stride)
+      if (rows->begin < rows->end)
+        scale_row_values(call.in.program_h[h], call.in.query_start + i, {rows->begin, rows->end},
+                         scores + (rows->begin - base));
+}
+
 void find_visible(const AttentionCall& call, std::int64_t row_begin, std::int64_t row_end, int heads,
                   AttentionRow* rows) {
   for (std::int64_t i = row_begin; i < row_end; ++i) {
@@ -126,6 +136,8 @@ void attend(const AttentionCall& call, const AttentionUnit& unit, std::int64_t r
     finish_rows_with_statistics(call, unit, row_begin, row_end, tile, scratch, partials);
   else
     finish_rows(call, unit, row_begin, row_end, tile, scratch);
+  if (call.in.program_h != nullptr)
+    scale_values(call, unit, row_begin, row_end, scratch.scores, tile.stride, tile.base, scratch.rows);
   multiply_values(scratch.scores, tile.stride, tile.base, tile.last, scratch.rows, num_rows,
                   call.v_gjd + unit.kv_head * call.v_head_stride, call.v_row_stride, call.dim_padded, scratch.out);
   std::int64_t r = 0;

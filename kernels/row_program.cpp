@@ -64,6 +64,16 @@ void add_bias(const RowProgram& program, const RowStep& step, std::int64_t posit
   });
 }
 
+void multiply_runs(const RowProgram& program, RowOp op, std::int64_t position, KeyRange keys, float* x) {
+  for (std::int64_t n = 0; n < program.num_steps && keys.size() > 1; ++n) {
+    const RowStep& step = program.steps[n];
+    if (step.op != op || !acts_on(step, position)) continue;
+    for_runs(step, keys, [&](std::int64_t begin, std::int64_t end, float value) {
+      for (std::int64_t j = begin; j < end; ++j) x[j - keys.begin] *= value;
+    });
+  }
+}
+
 bool weigh_groups(const RowStep& step, KeyRange keys, float* e) {
   double mass[4] = {}, factor[4], total = 0.0;
   for_groups(step, keys, [&](std::int64_t begin, std::int64_t end, int group) {
@@ -140,13 +150,11 @@ bool group_factors(const RowStep& step, const double (&mass)[4], double (&factor
 }
 
 void scale_row_keys(const RowProgram& program, std::int64_t position, KeyRange keys, float* s) {
-  for (std::int64_t n = 0; n < program.num_steps && keys.size() > 1; ++n) {
-    const RowStep& step = program.steps[n];
-    if (step.op != RowOp::scale_keys || !acts_on(step, position)) continue;
-    for_runs(step, keys, [&](std::int64_t begin, std::int64_t end, float value) {
-      for (std::int64_t j = begin; j < end; ++j) s[j - keys.begin] *= value;
-    });
-  }
+  multiply_runs(program, RowOp::scale_keys, position, keys, s);
+}
+
+void scale_row_values(const RowProgram& program, std::int64_t position, KeyRange keys, float* e) {
+  multiply_runs(program, RowOp::scale_values, position, keys, e);
 }
 
 void change_row_scores(const RowProgram& program, std::int64_t position, KeyRange keys, float* s, float unit) {
@@ -163,7 +171,7 @@ bool change_row_weights(const RowProgram& program, std::int64_t position, KeyRan
   bool changed = false;
   for (std::int64_t n = 0; n < program.num_steps && keys.size() > 1; ++n) {
     const RowStep& step = program.steps[n];
-    if (acts_on_scores(step.op) || !acts_on(step, position)) continue;
+    if (acts_on_scores(step.op) || step.op == RowOp::scale_values || !acts_on(step, position)) continue;
     if (step.op <= RowOp::move_to_targets) {
       changed |= weigh_groups(step, keys, e);
     } else {

@@ -30,6 +30,8 @@ enum class RowOp : std::uint8_t {
   mix_random,       ///< A' = (1-u) A + u R r / sum r, r uniform in (0, 1] by (seed, i, j)
   mix_shuffled,     ///< A' = (1-u) A + u A[permutation by (seed, i)]
   mix_self,         ///< A' = (1-u) A + u R [j = i]
+  // On values: the map stays as it is.
+  scale_values,  ///< v_j *= value of the run, in the output only
 };
 inline constexpr bool acts_on_scores(RowOp op) {
   return op <= RowOp::bias;
@@ -44,7 +46,8 @@ struct RowStep {
   std::uint64_t seed = 0;
 };
 
-/// The steps of one head: scale_keys, temperature, bias, then weights. Plain data, so that it can go to a device.
+/// The steps of one head: scale_keys, temperature, bias, then weights, then values. Plain data, so that it can go to a
+/// device.
 ///
 /// A row that sees one key is left alone; so is one whose visible keys would all be masked (the masks are left out),
 /// and one whose groups do not allow the step (no weight to move, nobody to receive it: less than 1e-6 of the row).
@@ -65,6 +68,9 @@ void scale_row_keys(const RowProgram& program, std::int64_t position, KeyRange k
 void change_row_scores(const RowProgram& program, std::int64_t position, KeyRange keys, float* s, float unit);
 /// The step on weights, on weights in any unit. Returns true when they may have changed.
 bool change_row_weights(const RowProgram& program, std::int64_t position, KeyRange keys, float* e);
+
+/// scale_values, after everything was measured: the weights that multiply values.
+void scale_row_values(const RowProgram& program, std::int64_t position, KeyRange keys, float* e);
 
 /// What the row statistics need of changed weights e, in units of 1/total.
 struct ChangedRowSums {

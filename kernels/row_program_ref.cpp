@@ -33,6 +33,15 @@ std::vector<double> value_of_keys(const RowStep& step, KeyRange keys, double oth
   return out;
 }
 
+std::vector<double> scales(const RowProgram& program, std::int64_t position, KeyRange keys, RowOp op) {
+  std::vector<double> out(static_cast<std::size_t>(keys.size()), 1.0);
+  for (const RowStep& step : steps_of(program, position, keys, op, op)) {
+    const std::vector<double> factor = value_of_keys(step, keys, 1.0);
+    for (std::size_t n = 0; n < out.size(); ++n) out[n] *= factor[n];
+  }
+  return out;
+}
+
 void change_groups(const RowStep& step, KeyRange keys, std::vector<double>& a) {
   const std::vector<double> group = value_of_keys(step, keys, 0.0);
   const double row = std::accumulate(a.begin(), a.end(), 0.0);
@@ -89,12 +98,11 @@ std::vector<double> replacement(const RowStep& step, std::int64_t position, KeyR
 }  // namespace
 
 std::vector<double> reference_key_scales(const RowProgram& program, std::int64_t position, KeyRange keys) {
-  std::vector<double> out(static_cast<std::size_t>(keys.size()), 1.0);
-  for (const RowStep& step : steps_of(program, position, keys, RowOp::scale_keys, RowOp::scale_keys)) {
-    const std::vector<double> factor = value_of_keys(step, keys, 1.0);
-    for (std::size_t k = 0; k < out.size(); ++k) out[k] *= factor[k];
-  }
-  return out;
+  return scales(program, position, keys, RowOp::scale_keys);
+}
+
+std::vector<double> reference_value_scales(const RowProgram& program, std::int64_t position, KeyRange keys) {
+  return scales(program, position, keys, RowOp::scale_values);
 }
 
 void reference_change_scores(const RowProgram& program, std::int64_t position, KeyRange keys,

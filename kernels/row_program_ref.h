@@ -16,6 +16,9 @@ std::vector<double> reference_key_scales(const RowProgram& program, std::int64_t
 void reference_change_scores(const RowProgram& program, std::int64_t position, KeyRange keys,
                              std::vector<double>& scores);
 
+/// What scale_values multiplies each value with.
+std::vector<double> reference_value_scales(const RowProgram& program, std::int64_t position, KeyRange keys);
+
 /// The step on weights A.
 void reference_change_weights(const RowProgram& program, std::int64_t position, KeyRange keys,
                               std::vector<double>& attn_j);

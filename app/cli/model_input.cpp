@@ -296,7 +296,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, bool required) {
       ->group(group);
   app.add_flag("--no-mmap", options.no_mmap, "Read the weights instead of mapping the file")->group(group);
   app.add_flag("--allow-nonfinite", options.allow_nonfinite, "Accept NaN and Inf in norm weights")->group(group);
-  app.add_option("--intervention", options.interventions, "Intervention file (not in this version)")
+  app.add_option("--intervention", options.interventions, "Intervention files (not with this verb in this version)")
       ->type_name("FILE")
       ->group(group);
 }
@@ -403,8 +403,10 @@ engine::EngineOptions engine_options(const ModelOptions& options) {
 }
 
 formats::ModelFile open_model_file(const ModelOptions& options, bool load_weights) {
-  if (!options.interventions.empty())
-    throw Error(Errc::unsupported, "interventions are not in this version",
+  if (!options.interventions.empty() && (!options.takes_interventions || options.device.starts_with("cuda")))
+    throw Error(Errc::unsupported,
+                options.takes_interventions ? "interventions on CUDA are not in this version"
+                                            : "this verb does not run with interventions in this version",
                 {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
   check_arithmetic(options, cuda_device(options) >= 0);
   formats::OpenModelOptions open;

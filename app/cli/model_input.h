@@ -20,6 +20,7 @@ struct ModelOptions {
   std::int64_t sliding_window = -1;
   bool no_mmap = false, allow_nonfinite = false;
   std::vector<std::string> interventions;
+  bool takes_interventions = false;  ///< this verb can run with them
 };
 void add_model_options(CLI::App& app, ModelOptions& options, bool required = true);
 

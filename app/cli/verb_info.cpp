@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "app/cli/capture_input.h"
+#include "app/cli/intervention_input.h"
 #include "app/cli/model_input.h"
 #include "app/cli/ranges.h"
 #include "base/error.h"
@@ -17,6 +18,7 @@ namespace {
 
 struct InfoOptions {
   std::string path;
+  bool methods = false;
 };
 
 /// Rows of "name: value" in the order they are printed; the same object goes to --json.
@@ -136,11 +138,12 @@ bool is_hdf5(const std::string& path) {
 }
 
 Json document_info(const std::string& path) {
-  const Json json = load_json(path, {.max_bytes = 64u << 20, .max_depth = 64});
+  const Json json = load_json(path, {.max_bytes = 256u << 20, .max_depth = 64});
   const std::string schema = json_string_or(json, "schema", "");
   if (!schema.starts_with("headlight."))
     throw Error(Errc::bad_format, "expected a Headlight document with a \"schema\" such as headlight.headplan/1",
                 {.file = path, .field = "schema", .offset = {}, .hint = {}});
+  if (schema.starts_with("headlight.intervention/")) return intervention_info(json, path);
   Json result;
   result["kind"] = schema.substr(10, schema.find('/') - 10);
   result["schema"] = schema;
@@ -149,7 +152,34 @@ Json document_info(const std::string& path) {
   return result;
 }
 
+void list_methods(Invocation& invocation) {
+  const Json list = method_list();
+  if (invocation.json) return print_json(invocation, {}, list);
+  std::string text;
+  for (const Json& method : list) {
+    const std::string source = method["source"].get<std::string>();
+    text += fmt::format("{}: {}\n  {}\n", method["id"].get<std::string>(), method["title"].get<std::string>(),
+                        method["formula"].get<std::string>());
+    for (const Json& parameter : method["parameters"]) {
+      std::string range = parameter.contains("min") ? fmt::format("{:g} to {:g}", parameter["min"].get<double>(),
+                                                                  parameter["max"].get<double>())
+                                                    : "";
+      for (const Json& choice : parameter.value("choices", Json::array()))
+        range += (range.empty() ? "" : ", ") + choice.get<std::string>();
+      if (parameter.contains("identity")) range += "; off at " + dump_json(parameter["identity"], -1);
+      text += fmt::format("  {:<18} {:<8} {} ({})\n", parameter["name"].get<std::string>(),
+                          dump_json(parameter["default"], -1), parameter["doc"].get<std::string>(), range);
+    }
+    if (!source.empty()) text += fmt::format("  {}\n", source);
+  }
+  print_text(text);
+}
+
 void info(Invocation& invocation, const InfoOptions& options) {
+  if (options.methods) return list_methods(invocation);
+  if (options.path.empty())
+    throw Error(Errc::invalid_argument, "expected a FILE, or --methods",
+                {.file = {}, .field = {}, .offset = {}, .hint = "see: headlight info --help"});
   Json json;
   std::error_code ignored;
   const bool is_file = std::filesystem::is_regular_file(options.path, ignored);
@@ -175,12 +205,12 @@ void info(Invocation& invocation, const InfoOptions& options) {
 Verb info_verb() {
   return {.name = "info",
           .summary = "What a model, capture, intervention or headplan file holds",
-          .examples = {"headlight info smollm2-135m", "headlight info capture.h5 --json"},
+          .examples = {"headlight info smollm2-135m", "headlight info capture.h5 --json", "headlight info --methods"},
           .reads_capture = true,
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<InfoOptions>();
-            app.add_option("FILE", options->path, "Model (file, folder or registry name), capture or JSON document")
-                ->required();
+            app.add_option("FILE", options->path, "Model (file, folder or registry name), capture or JSON document");
+            app.add_flag("--methods", options->methods, "List the methods of interventions with their parameters");
             return [=](Invocation& invocation) { info(invocation, *options); };
           }};
 }

@@ -5,7 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "app/cli/model_input.h"
+#include "app/cli/intervention_input.h"
 #include "app/cli/npy.h"
 #include "app/cli/progress.h"
 #include "base/buffer.h"
@@ -59,7 +59,7 @@ void logits(Invocation& invocation, const LogitsOptions& options) {
   const auto vocab = static_cast<std::size_t>(engine->spec().vocab_size);
   const bool all = !options.last_only && !options.output.empty();
   Buffer<float> values((all ? ids.size() : 1) * vocab);
-  engine::Session session(*engine);
+  engine::Session session(*engine, read_interventions(options.model, records.front()));
   ProgressBar progress(invocation);
   session.forward(
       ids, values, [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); },
@@ -94,6 +94,7 @@ Verb logits_verb() {
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<LogitsOptions>();
             add_model_options(app, options->model);
+            add_intervention_option(app, options->model);
             add_prompt_options(app, options->prompt, false);
             app.add_option("-o,--out", options->output, "Write float32 [N, V] (or [1, V]) as .npy")->type_name("FILE");
             app.add_flag("--last", options->last_only, "Only the last position");

@@ -93,6 +93,7 @@ class CaptureRun {
     RecordContext context(engine_, plan_, header, sink_, *session_.runner, input.generate > 1);
     PromptProbe prompt(context);
     rows_done_ = 0;
+    check_replay(header);
     sink_.begin_record(header);
     try {
       run_prompt(input, context, prompt);
@@ -125,6 +126,16 @@ class CaptureRun {
     if (engine_.model.tokenizer)
       header.bos_present = engine_.model.tokenizer->bos_id() == std::optional(header.tokens.front().id);
     return header;
+  }
+
+  // Replay knows q, k and lse, not what interventions do to a row.
+  void check_replay(const capture::RecordHeader& header) {
+    if (!session_.edits || plan_.layers.empty() || plan_.level == capture::CaptureLevel::summary) return;
+    session_.edits->begin(header.num_prompt_tokens);
+    if (session_.edits->changes_rows())
+      throw Error(Errc::unsupported,
+                  "interventions that change attention weights can be recorded at level summary only: maps cannot be "
+                  "replayed under them in this version");
   }
 
   void run_prompt(const CaptureInput& input, RecordContext& context, PromptProbe& probe) {

@@ -1,15 +1,19 @@
 #pragma once
 
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "core/engine/engine.h"
+#include "core/engine/row_arrays.h"
 #include "core/intervention/program.h"
 
 namespace headlight::engine {
 
 intervention::ModelShape shape_of(const formats::ModelSpec& spec);
 
-/// A stack of interventions at work on one sequence on the CPU: compiled when the length of its prompt is known.
+/// A stack of interventions at work on one sequence on the CPU: compiled when the length of its prompt is known. Keys
+/// that steps depend on are found while the prompt runs, and then stay.
 class Edits {
  public:
   Edits(const formats::ModelSpec& spec, std::span<const intervention::Intervention> stack);
@@ -17,14 +21,36 @@ class Edits {
   /// A new sequence begins. @error as intervention::compile()
   void begin(std::int64_t num_prompt_tokens);
 
+  /// The rows of the prompt that enter a layer, x_id [n][hidden_size].
+  void entering(ThreadPool& pool, int layer, const float* x_id);
+
+  /// Attention of the prompt in a layer is about to run: finds sinks by running it once without their step, if there is
+  /// such a step. `out_ihd` is overwritten.
+  void find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int layer, kernels::AttentionInputs in,
+                  float* out_ihd, std::int64_t out_stride);
+
+  bool changes_rows() const;  ///< of any layer
+  /// [H] what the kernels do to rows of a layer; null = nothing.
+  const kernels::RowProgram* rows(int layer) const;
+
   /// The outputs of all heads of a layer, n rows from `start`: out_ihd[i * stride + h * head_dim + d].
   void head_outputs(ThreadPool& pool, int layer, std::int64_t start, std::int64_t n, float* out_ihd,
                     std::int64_t stride) const;
 
  private:
+  intervention::LayerProgram& layer(int number) { return program_.layers[static_cast<std::size_t>(number)]; }
+  void set_runs(int layer, std::span<const intervention::StepRef> steps, std::vector<kernels::KeyRun> runs);
+
   intervention::ModelShape shape_;
   intervention::Stack stack_;
   intervention::Program program_;
+  std::int64_t num_prompt_tokens_ = 0;
+  std::vector<std::vector<kernels::RowProgram>> rows_lh_;                   // [L][H]; empty where rows are not changed
+  std::vector<std::unique_ptr<const std::vector<kernels::KeyRun>>> found_;  // runs of steps
 };
+
+/// Fills the head values of interventions that take them from another sequence, by running that.
+/// @error as Session::forward()
+void run_sources(const Engine::Impl& engine, intervention::Stack& stack);
 
 }  // namespace headlight::engine

@@ -129,6 +129,7 @@ class Pass {
     for (int layer = 0; layer < spec_.num_layers; ++layer) {
       throw_if_stopped(request_.stop);
       if (request_.observer != nullptr) facts_.hidden(request_, layer, x_id_);
+      if (request_.edits != nullptr && request_.start == 0) request_.edits->entering(engine_.pool, layer, x_id_);
       run_layer(layer);
       check_finite(engine_, x_id_, n_, d_, request_.start,
                    [&] { return fmt::format("the residual stream after layer {}", layer); });
@@ -214,6 +215,11 @@ class Pass {
     call.k_igd = k_igd_;
     call.v_igd = v_igd_;
     call.kv_row_stride = kv_size_;
+    if (request_.edits != nullptr) {
+      if (request_.start == 0)
+        request_.edits->find_sinks(engine_.pool, workspace_.attention, number, call.in, attn_ihd_, q_size_);
+      call.in.program_h = request_.edits->rows(number);
+    }
     if (request_.hook != nullptr) return request_.hook->attention(number, engine_.pool, workspace_.attention, call);
     const AttentionWish* wish = request_.observer != nullptr ? request_.observer->wish(number) : nullptr;
     if (wish != nullptr) return facts_.attention(request_, number, *wish, workspace_.attention, call);

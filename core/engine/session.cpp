@@ -40,7 +40,9 @@ void Session::Impl::intervene(std::span<const intervention::Intervention> stack)
   edits.reset();
   if (stack.empty()) return;
   require_cpu(engine, "interventions");
-  edits.emplace(engine.spec(), stack);
+  intervention::Stack filled(stack.begin(), stack.end());
+  run_sources(engine, filled);
+  edits.emplace(engine.spec(), filled);
 }
 
 void Session::Impl::advance(ForwardRequest request) {

@@ -10,6 +10,14 @@ Intervention scale_heads(std::vector<HeadId> heads, double scale) {
   return out;
 }
 
+Intervention mask_keys(std::int64_t begin, std::int64_t end, std::vector<HeadId> heads) {
+  Intervention out;
+  out.id = out.method = "key-ablation";
+  out.scope.heads = std::move(heads);
+  out.inputs.spans.push_back({begin, end, {}});
+  return out;
+}
+
 Intervention replace_heads(std::vector<HeadValues> vectors) {
   Intervention out;
   out.id = out.method = "mean-ablation";

@@ -29,9 +29,10 @@ enum class Phase { both, prefill, decode };  ///< prefill = rows < P
 
 /// Where an intervention acts.
 struct Scope {
-  std::vector<int> layers;       ///< empty = all
-  std::vector<HeadId> heads;     ///< empty = all heads of the layers
-  std::string heads_expression;  ///< what `heads` was resolved from; for display
+  std::vector<int> layers;    ///< empty = all
+  int layers_of = 0;          ///< L' > 0: layers are those of a model of L' layers; l means round(l (L - 1) / (L' - 1))
+  std::vector<HeadId> heads;  ///< empty = as the expression says; without one, all heads of the layers
+  std::string heads_expression;  ///< of ids, "L3H* | L7H2"; what `heads` was resolved from where that is given
   RowScope rows;
   Phase phase = Phase::both;
   bool operator==(const Scope&) const = default;
@@ -82,6 +83,10 @@ Intervention scale_heads(std::vector<HeadId> heads, double scale);
 inline Intervention ablate_heads(std::vector<HeadId> heads) {
   return scale_heads(std::move(heads), 0.0);
 }
+
+/// Tokens [begin, end) are invisible to the heads, and rows sum to 1 without them; rows that see nothing else stay.
+/// @param heads  empty = all heads of the model
+Intervention mask_keys(std::int64_t begin, std::int64_t end, std::vector<HeadId> heads = {});
 
 /// Output of the heads replaced by a vector [d] each: mean ablation when the vectors are means over a corpus.
 Intervention replace_heads(std::vector<HeadValues> vectors);

@@ -1,10 +1,12 @@
 #include "core/intervention/method.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "core/heads/head_set.h"
 
 namespace headlight::intervention {
 namespace {
@@ -34,7 +36,7 @@ const Json& entry(const Json& json, HeadId head) {
 const std::vector<Method>& methods() {
   static const std::vector<Method> all = [] {
     std::vector<Method> list;
-    for (auto group : {head_output_methods()})
+    for (auto group : {head_output_methods(), score_methods(), weight_methods()})
       for (Method& method : group) list.push_back(std::move(method));
     return list;
   }();
@@ -50,10 +52,53 @@ const Method& require_method(std::string_view id) {
   throw Error(Errc::invalid_argument, fmt::format("unknown method '{}'; there are: {}", id, known));
 }
 
+Parameter number_parameter(std::string_view name, double fallback, double low, double high, Json identity,
+                           std::string_view doc) {
+  Parameter out;
+  out.name = name;
+  out.fallback = fallback;
+  out.low = low;
+  out.high = high;
+  out.identity = std::move(identity);
+  out.per_head = true;
+  out.doc = doc;
+  return out;
+}
+
+Parameter integer_parameter(std::string_view name, std::int64_t fallback, std::int64_t low, std::int64_t high,
+                            std::string_view doc) {
+  Parameter out;
+  out.name = name;
+  out.fallback = fallback;
+  out.low = static_cast<double>(low);
+  out.high = static_cast<double>(high);
+  out.doc = doc;
+  return out;
+}
+
+Parameter choice_parameter(std::string_view name, std::vector<std::string_view> choices, std::string_view doc) {
+  Parameter out;
+  out.name = name;
+  out.fallback = std::string(choices.front());
+  out.choices = std::move(choices);
+  out.doc = doc;
+  return out;
+}
+
+Parameter flag_parameter(std::string_view name, bool fallback, std::string_view doc) {
+  Parameter out;
+  out.name = name;
+  out.fallback = fallback;
+  out.doc = doc;
+  return out;
+}
+
 Resolved::Resolved(const Intervention& intervention, const ModelShape& shape, const PromptFacts& prompt)
     : source_(intervention), method_(require_method(intervention.method)), shape_(shape), prompt_(prompt) {
   if (source_.version != 1)
     refuse("version", fmt::format("expected version 1 of '{}', found {}", source_.method, source_.version));
+  if (source_.compat != "paper" && source_.compat != "repo")
+    refuse("compat", fmt::format("expected paper or repo, found '{}'", source_.compat));
   check_values();
   select_heads();
 }
@@ -89,9 +134,6 @@ const Json& Resolved::value(const Parameter& parameter) const {
 double Resolved::number(std::string_view name, HeadId head) const {
   return entry(value(parameter(name)), head).get<double>();
 }
-double Resolved::number(std::string_view name) const {
-  return value(parameter(name)).get<double>();
-}
 std::string Resolved::text(std::string_view name) const {
   return value(parameter(name)).get<std::string>();
 }
@@ -100,6 +142,43 @@ bool Resolved::flag(std::string_view name) const {
 }
 std::int64_t Resolved::integer(std::string_view name) const {
   return value(parameter(name)).get<std::int64_t>();
+}
+
+std::vector<kernels::KeyRange> Resolved::spans() const {
+  std::vector<kernels::KeyRange> out;
+  if (source_.inputs.spans.empty()) refuse("inputs.spans", fmt::format("'{}' needs a span of the prompt", method_.id));
+  for (const Span& span : source_.inputs.spans) {
+    if (span.begin < 0) refuse("inputs.spans", fmt::format("'{}' was not looked up in the prompt", span.text));
+    if (span.end <= span.begin || span.end > prompt_.num_tokens)
+      refuse("inputs.spans", fmt::format("tokens {} to {} are no span of a prompt of {} tokens", span.begin, span.end,
+                                         prompt_.num_tokens));
+    out.push_back({span.begin, span.end});
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+  std::vector<kernels::KeyRange> merged;
+  for (const kernels::KeyRange& span : out) {
+    if (!merged.empty() && span.begin <= merged.back().end)
+      merged.back().end = std::max(merged.back().end, span.end);
+    else
+      merged.push_back(span);
+  }
+  return merged;
+}
+
+std::vector<kernels::KeyRange> Resolved::spans_or_first() const {
+  return source_.inputs.spans.empty() ? std::vector<kernels::KeyRange>{{0, 1}} : spans();
+}
+
+const std::vector<float>& Resolved::head_values(HeadId head) const {
+  const auto& all = source_.inputs.head_values;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const HeadValues& entry) { return entry.head == head; });
+  if (found == all.end())
+    refuse("inputs.head_values", fmt::format("there is no vector for head {}", heads::to_string(head)));
+  const auto d = static_cast<std::size_t>(shape_.head_dim);
+  if (found->values.empty() || found->values.size() % d != 0)
+    refuse("inputs.head_values", fmt::format("expected vectors of {} numbers for head {}, found {} numbers", d,
+                                             heads::to_string(head), found->values.size()));
+  return found->values;
 }
 
 void Resolved::check_number(const Parameter& parameter, const Json& json) const {
@@ -112,33 +191,40 @@ void Resolved::check_number(const Parameter& parameter, const Json& json) const 
     refuse(field, fmt::format("expected {} to {}, found {}", parameter.low, parameter.high, found));
 }
 
+void Resolved::check_list(const Parameter& parameter, const Json& json) const {
+  const std::string field = fmt::format("params.{}", parameter.name);
+  if (!parameter.per_head) refuse(field, "expected one number, found a list");
+  if (json.size() != static_cast<std::size_t>(shape_.num_layers))
+    refuse(field, fmt::format("expected a value for each of {} layers, found {}", shape_.num_layers, json.size()));
+  for (const Json& row : json) {
+    if (row.is_array() && row.size() != static_cast<std::size_t>(shape_.num_heads))
+      refuse(field, fmt::format("expected a value for each of {} heads, found {}", shape_.num_heads, row.size()));
+    for (const Json& number : row.is_array() ? row : Json::array({row})) check_number(parameter, number);
+  }
+}
+
+void Resolved::check_value(const Parameter& parameter, const Json& json) const {
+  if (parameter.fallback.is_number())
+    return json.is_array() ? check_list(parameter, json) : check_number(parameter, json);
+  const std::string field = fmt::format("params.{}", parameter.name), found = dump_json(json, -1);
+  if (parameter.fallback.is_boolean()) {
+    if (!json.is_boolean()) refuse(field, fmt::format("expected true or false, found {}", found));
+    return;
+  }
+  const bool known = json.is_string() && std::find(parameter.choices.begin(), parameter.choices.end(),
+                                                   json.get<std::string>()) != parameter.choices.end();
+  if (!known) refuse(field, fmt::format("expected one of {}, found {}", listed(parameter.choices), found));
+}
+
 void Resolved::check_values() const {
+  if (source_.params.is_null()) return;
   if (!source_.params.is_object()) refuse("params", "expected an object");
   for (const auto& [name, json] : source_.params.items()) {
-    const std::string field = fmt::format("params.{}", name);
     const auto known = std::find_if(method_.parameters.begin(), method_.parameters.end(),
-                                    [&](const Parameter& p) { return p.name == name; });
-    if (known == method_.parameters.end()) refuse(field, fmt::format("'{}' has no parameter '{}'", method_.id, name));
-    if (known->fallback.is_number()) {
-      if (!json.is_array()) {
-        check_number(*known, json);
-        continue;
-      }
-      if (!known->per_head || json.size() != static_cast<std::size_t>(shape_.num_layers))
-        refuse(field, known->per_head ? fmt::format("expected a value for each of {} layers, found {}",
-                                                    shape_.num_layers, json.size())
-                                      : "expected one number, found a list");
-      for (const Json& row : json) {
-        if (row.is_array() && row.size() != static_cast<std::size_t>(shape_.num_heads))
-          refuse(field, fmt::format("expected a value for each of {} heads, found {}", shape_.num_heads, row.size()));
-        for (const Json& number : row.is_array() ? row : Json::array({row})) check_number(*known, number);
-      }
-    } else if (known->fallback.is_boolean()) {
-      if (!json.is_boolean()) refuse(field, fmt::format("expected true or false, found {}", dump_json(json, -1)));
-    } else if (!json.is_string() || std::find(known->choices.begin(), known->choices.end(), json.get<std::string>()) ==
-                                        known->choices.end()) {
-      refuse(field, fmt::format("expected one of {}, found {}", listed(known->choices), dump_json(json, -1)));
-    }
+                                    [&](const Parameter& parameter) { return parameter.name == name; });
+    if (known == method_.parameters.end())
+      refuse(fmt::format("params.{}", name), fmt::format("'{}' has no parameter '{}'", method_.id, name));
+    check_value(*known, json);
   }
 }
 
@@ -148,27 +234,43 @@ bool Resolved::is_identity(HeadId head) const {
   });
 }
 
-void Resolved::select_heads() {
+std::vector<int> Resolved::layers() const {
   const Scope& scope = source_.scope;
-  for (const int layer : scope.layers)
-    if (layer < 0 || layer >= shape_.num_layers)
-      refuse("scope.layers",
-             fmt::format("layer {} does not exist, the model has layers 0 to {}", layer, shape_.num_layers - 1));
+  std::vector<int> out = scope.layers;
+  for (int& layer : out) {
+    const int count = scope.layers_of > 0 ? scope.layers_of : shape_.num_layers;
+    if (layer < 0 || layer >= count)
+      refuse("scope.layers", fmt::format("layer {} does not exist, there are layers 0 to {}", layer, count - 1));
+    if (scope.layers_of > 1)
+      layer = static_cast<int>(std::lround(static_cast<double>(layer) * (shape_.num_layers - 1) / (count - 1)));
+  }
+  return out;
+}
+
+std::vector<HeadId> Resolved::named_heads() const {
+  const Scope& scope = source_.scope;
+  const heads::HeadGrid grid{shape_.num_layers, shape_.num_heads, shape_.num_kv_heads};
   for (const HeadId head : scope.heads)
     if (head.layer < 0 || head.layer >= shape_.num_layers || head.head < 0 || head.head >= shape_.num_heads)
-      refuse("scope.heads", fmt::format("head L{}H{} does not exist, the model has {} layers of {} heads", head.layer,
-                                        head.head, shape_.num_layers, shape_.num_heads));
-  const auto in_layers = [&](int layer) {
-    return scope.layers.empty() || std::find(scope.layers.begin(), scope.layers.end(), layer) != scope.layers.end();
-  };
-  std::vector<HeadId> wanted = scope.heads;
-  if (wanted.empty())
-    for (int l = 0; l < shape_.num_layers; ++l)
-      for (int h = 0; h < shape_.num_heads; ++h) wanted.push_back({l, h});
-  std::sort(wanted.begin(), wanted.end());
-  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
-  for (const HeadId head : wanted)
-    if (in_layers(head.layer) && !is_identity(head)) heads_.push_back(head);
+      refuse("scope.heads", fmt::format("head {} does not exist, the model has {} layers of {} heads",
+                                        heads::to_string(head), shape_.num_layers, shape_.num_heads));
+  if (!scope.heads.empty()) return scope.heads;
+  try {
+    return heads::heads_of(grid, heads::parse_heads(scope.heads_expression, {.grid = grid}, "scope.heads"));
+  } catch (const Error& error) {
+    refuse("scope.heads", error.message());
+  }
+}
+
+void Resolved::select_heads() {
+  const std::vector<int> wanted = layers();
+  heads_ = named_heads();
+  std::sort(heads_.begin(), heads_.end());
+  heads_.erase(std::unique(heads_.begin(), heads_.end()), heads_.end());
+  std::erase_if(heads_, [&](HeadId head) {
+    const bool elsewhere = !wanted.empty() && std::find(wanted.begin(), wanted.end(), head.layer) == wanted.end();
+    return elsewhere || is_identity(head);
+  });
 }
 
 }  // namespace headlight::intervention

@@ -1,10 +1,11 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
-#include "core/intervention/program.h"
+#include "core/intervention/builder.h"
 
 namespace headlight::intervention {
 
@@ -13,25 +14,31 @@ struct Parameter {
   std::string_view name;
   Json fallback;                          ///< its type is the parameter's type
   double low = 0.0, high = 1.0;           ///< of numbers, both included
-  bool logarithmic = false;               ///< how a slider moves
-  std::string_view unit;                  ///< "1", "nat", "token"
   Json identity;                          ///< the value that changes nothing; null = there is none
   bool per_head = false;                  ///< may also be a list [L] or [L][H]
-  std::vector<std::string_view> choices;  ///< of strings
+  std::vector<std::string_view> choices;  ///< of words
   std::string_view doc;                   ///< one sentence
 };
 
+Parameter number_parameter(std::string_view name, double fallback, double low, double high, Json identity,
+                           std::string_view doc);
+Parameter integer_parameter(std::string_view name, std::int64_t fallback, std::int64_t low, std::int64_t high,
+                            std::string_view doc);
+Parameter choice_parameter(std::string_view name, std::vector<std::string_view> choices, std::string_view doc);
+Parameter flag_parameter(std::string_view name, bool fallback, std::string_view doc);
+
 class Resolved;
 
-/// One method. Its formulas are in the source file of `compile` and in docs/interventions.md.
+/// One method. Its formulas are beside `compile` and in docs/interventions.md.
 struct Method {
   std::string_view id;  ///< kebab-case: "zero-tuning"
   std::string_view title;
   std::string_view formula;  ///< one line
   std::string_view source;   ///< title of the paper; empty = common practice
-  std::string_view hook;     ///< where it acts: "head output", "logits", "weights", ...
+  std::string_view hook;     ///< where it acts: "head output", "scores", "weights", ...
   std::vector<Parameter> parameters;
-  std::function<void(const Resolved& resolved, Program& program)> compile;
+  std::function<void(const Resolved& resolved, Builder& builder)> compile;
+  bool needs_source = false;  ///< its head values are the head outputs of Inputs::source_ids
 };
 
 /// Every built-in method, in the order of the documentation.
@@ -50,6 +57,7 @@ class Resolved {
   const Method& method() const { return method_; }
   const ModelShape& shape() const { return shape_; }
   const PromptFacts& prompt() const { return prompt_; }
+  bool repo() const { return source_.compat == "repo"; }
 
   /// Heads of the scope whose parameters are not the identity, ascending.
   const std::vector<HeadId>& heads() const { return heads_; }
@@ -57,10 +65,17 @@ class Resolved {
   kernels::KeyRange rows() const;
 
   double number(std::string_view name, HeadId head) const;
-  double number(std::string_view name) const;
   std::string text(std::string_view name) const;
   bool flag(std::string_view name) const;
   std::int64_t integer(std::string_view name) const;
+
+  /// The spans of the inputs as token ranges, ascending and merged. @error invalid_argument  none, empty, not looked
+  /// up, or outside the prompt
+  std::vector<kernels::KeyRange> spans() const;
+  /// As spans(); the first token where none are given.
+  std::vector<kernels::KeyRange> spans_or_first() const;
+  /// The numbers given for a head. @error invalid_argument  none, or not whole vectors
+  const std::vector<float>& head_values(HeadId head) const;
 
   /// Error{invalid_argument} about this intervention.
   [[noreturn]] void refuse(const std::string& field, const std::string& message) const;
@@ -69,7 +84,11 @@ class Resolved {
   const Parameter& parameter(std::string_view name) const;
   const Json& value(const Parameter& parameter) const;
   void check_values() const;
+  void check_value(const Parameter& parameter, const Json& json) const;
   void check_number(const Parameter& parameter, const Json& json) const;
+  void check_list(const Parameter& parameter, const Json& json) const;
+  std::vector<int> layers() const;
+  std::vector<HeadId> named_heads() const;
   void select_heads();
   bool is_identity(HeadId head) const;
 
@@ -82,5 +101,7 @@ class Resolved {
 
 // Groups of methods, each in methods_<group>.cpp.
 std::vector<Method> head_output_methods();
+std::vector<Method> score_methods();
+std::vector<Method> weight_methods();
 
 }  // namespace headlight::intervention

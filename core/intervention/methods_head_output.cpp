@@ -9,91 +9,86 @@
 namespace headlight::intervention {
 namespace {
 
-void add_step(Program& program, HeadId head, const HeadOutputStep& step) {
-  program.layers[static_cast<std::size_t>(head.layer)].outputs.push_back(step);
+HeadOutputStep step_on(const Resolved& in, HeadId head, double keep) {
+  HeadOutputStep step;
+  step.head = head.head;
+  step.rows = in.rows();
+  step.keep = static_cast<float>(keep);
+  return step;
 }
 
 /// o' = scale * o
-void compile_scale(const Resolved& in, Program& program) {
-  for (const HeadId head : in.heads()) {
-    HeadOutputStep step;
-    step.head = head.head;
-    step.rows = in.rows();
-    step.keep = static_cast<float>(in.number("scale", head));
-    add_step(program, head, step);
-  }
-}
-
-/// The values given for a head; null when there are none. @error invalid_argument  not whole vectors
-const std::vector<float>* values_of(const Resolved& in, HeadId head) {
-  const auto& all = in.source().inputs.head_values;
-  const auto found = std::find_if(all.begin(), all.end(), [&](const HeadValues& entry) { return entry.head == head; });
-  if (found == all.end()) return nullptr;
-  const auto d = static_cast<std::size_t>(in.shape().head_dim);
-  if (found->values.empty() || found->values.size() % d != 0)
-    in.refuse("inputs.head_values", fmt::format("expected vectors of {} numbers for head L{}H{}, found {} numbers", d,
-                                                head.layer, head.head, found->values.size()));
-  return &found->values;
+void compile_scale(const Resolved& in, Builder& builder) {
+  for (const HeadId head : in.heads()) builder.add(head, step_on(in, head, in.number("scale", head)));
 }
 
 /// o' = (1 - mix) o + mix * vector
-void compile_mean(const Resolved& in, Program& program) {
+void compile_replacement(const Resolved& in, Builder& builder) {
   for (const HeadId head : in.heads()) {
-    const std::vector<float>* values = values_of(in, head);
-    if (values == nullptr)
-      in.refuse("inputs.head_values", fmt::format("there is no vector for head L{}H{}", head.layer, head.head));
+    const std::vector<float>& values = in.head_values(head);
+    const auto rows = static_cast<std::int64_t>(values.size()) / in.shape().head_dim;
+    if (in.method().needs_source && rows != in.prompt().num_tokens)
+      in.refuse("inputs.source_ids",
+                fmt::format("activations of {} rows do not fit a prompt of {} tokens; both must be "
+                            "equally long",
+                            rows, in.prompt().num_tokens));
     const double mix = in.number("mix", head);
-    const auto kept = std::make_shared<const std::vector<float>>(*values);
-    HeadOutputStep step;
-    step.head = head.head;
-    step.rows = in.rows();
-    step.keep = static_cast<float>(1.0 - mix);
+    HeadOutputStep step = step_on(in, head, 1.0 - mix);
     step.gain = static_cast<float>(mix);
-    step.vector = kept->data();
-    const auto rows = static_cast<std::int64_t>(kept->size()) / in.shape().head_dim;
+    step.vector = builder.keep(values);
+    step.vector_rows = in.method().needs_source || rows > 1 ? rows : 0;
+    builder.add(head, step);
+  }
+}
+
+/// o' = o + alpha * vector
+void compile_steering(const Resolved& in, Builder& builder) {
+  for (const HeadId head : in.heads()) {
+    const std::vector<float>& values = in.head_values(head);
+    HeadOutputStep step = step_on(in, head, 1.0);
+    step.gain = static_cast<float>(in.number("alpha", head));
+    step.vector = builder.keep(values);
+    const auto rows = static_cast<std::int64_t>(values.size()) / in.shape().head_dim;
     step.vector_rows = rows > 1 ? rows : 0;
-    program.storage.push_back(kept);
-    add_step(program, head, step);
+    builder.add(head, step);
   }
 }
 
 }  // namespace
 
 std::vector<Method> head_output_methods() {
-  std::vector<Method> out;
-  out.push_back({.id = "head-scale",
-                 .title = "Head scaling and knock-out",
-                 .formula = "o' = scale * o; 0 = the head is knocked out",
-                 .source = "Are Sixteen Heads Really Better than One?",
-                 .hook = "head output",
-                 .parameters = {{.name = "scale",
-                                 .fallback = 1.0,
-                                 .low = -1.0,
-                                 .high = 3.0,
-                                 .logarithmic = false,
-                                 .unit = "1",
-                                 .identity = 1.0,
-                                 .per_head = true,
-                                 .choices = {},
-                                 .doc = "Factor of the head's output."}},
-                 .compile = compile_scale});
-  out.push_back({.id = "mean-ablation",
-                 .title = "Mean ablation",
-                 .formula = "o' = (1 - mix) o + mix * mean",
-                 .source = "Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 Small",
-                 .hook = "head output",
-                 .parameters = {{.name = "mix",
-                                 .fallback = 1.0,
-                                 .low = 0.0,
-                                 .high = 1.0,
-                                 .logarithmic = false,
-                                 .unit = "1",
-                                 .identity = 0.0,
-                                 .per_head = true,
-                                 .choices = {},
-                                 .doc = "Share of the mean in the new output."}},
-                 .compile = compile_mean});
-  return out;
+  const Parameter mix = number_parameter("mix", 1.0, 0.0, 1.0, 0.0, "Share of the other vector in the new output.");
+  return {
+      {.id = "head-scale",
+       .title = "Head scaling and knock-out",
+       .formula = "o' = scale * o; 0 knocks the head out",
+       .source = "Are Sixteen Heads Really Better than One?",
+       .hook = "head output",
+       .parameters = {number_parameter("scale", 1.0, -1.0, 3.0, 1.0, "Factor of the head's output.")},
+       .compile = compile_scale},
+      {.id = "mean-ablation",
+       .title = "Mean ablation",
+       .formula = "o' = (1 - mix) o + mix * mean, mean from inputs.head_values",
+       .source = "Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2 Small",
+       .hook = "head output",
+       .parameters = {mix},
+       .compile = compile_replacement},
+      {.id = "activation-patching",
+       .title = "Activation patching",
+       .formula = "o'[i] = (1 - mix) o[i] + mix * o_source[i] on the rows of the prompt",
+       .source = "Locating and Editing Factual Associations in GPT",
+       .hook = "head output",
+       .parameters = {mix},
+       .compile = compile_replacement,
+       .needs_source = true},
+      {.id = "head-steering",
+       .title = "Head steering vectors",
+       .formula = "o' = o + alpha * vector, vector from inputs.head_values",
+       .source = "Inference-Time Intervention: Eliciting Truthful Answers from a Language Model",
+       .hook = "head output",
+       .parameters = {number_parameter("alpha", 1.0, -20.0, 20.0, 0.0, "Multiple of the vector that is added.")},
+       .compile = compile_steering},
+  };
 }
 
 }  // namespace headlight::intervention

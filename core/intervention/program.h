@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/intervention/intervention.h"
-#include "kernels/attention.h"
+#include "kernels/row_program.h"
 
 namespace headlight::intervention {
 
@@ -28,26 +28,66 @@ struct HeadOutputStep {
   int head = 0;
   kernels::KeyRange rows;  ///< absolute query rows
   float keep = 1.0f, gain = 0.0f;
-  const float* vector = nullptr;  ///< [d], or [rows][d] with vector_stride = d; rows without a vector keep their output
+  const float* vector = nullptr;  ///< [d], or [vector_rows][d]; rows beyond those keep their output
   std::int64_t vector_rows = 0;   ///< 0 = the same vector for every row
 };
 
-struct LayerProgram {
-  std::vector<HeadOutputStep> outputs;  ///< in the order of application
-  bool empty() const { return outputs.empty(); }
+/// A step whose groups are found when the prompt runs, and then stay.
+struct StepRef {
+  int head = 0;
+  std::size_t step = 0;  ///< index into LayerProgram::steps_h[head]
 };
 
-/// A stack compiled for one model and one prompt: flat steps, nothing in them knows the method by name. Interventions
+/// Keys that receive much: mean weight over the rows that see them. They become group 1.
+struct SinkDetection {
+  StepRef target;
+  double threshold = 0.1;          ///< of the mean, exclusive
+  std::int64_t min_rows = 8;       ///< a key must be seen by so many rows
+  bool spare_first_found = false;  ///< what is spared is the first sink found, not the first token
+  bool keep_first = false;         ///< the first token keeps its weight (group 2), it receives nothing
+};
+
+/// Tokens whose residual is massive in given dimensions: max_k |x[k]| / RMS(x) > tau. Outside the spans they become
+/// group 1, inside group 2; the rest of the spans is group 3. Without any inside, the step does nothing.
+struct MassiveDetection {
+  std::vector<StepRef> targets;
+  std::vector<int> dims;
+  double tau = 0.0;
+  std::vector<kernels::KeyRange> spans;
+};
+
+struct LayerProgram {
+  std::vector<std::vector<kernels::RowStep>> steps_h;  ///< [H], or empty
+  std::vector<SinkDetection> sinks;
+  std::vector<MassiveDetection> massive;
+  std::vector<HeadOutputStep> outputs;  ///< in the order of application
+
+  bool empty() const { return steps_h.empty() && outputs.empty(); }
+};
+
+/// A stack compiled for one model and one prompt: flat steps, nothing in them knows a method by name. Interventions
 /// whose parameters are the identity have left nothing.
 struct Program {
-  std::vector<LayerProgram> layers;  ///< [L]; empty = nothing is changed
-  /// What the steps point into.
-  std::vector<std::shared_ptr<const void>> storage;
+  std::vector<LayerProgram> layers;                  ///< [L]; empty = nothing is changed
+  std::vector<std::shared_ptr<const void>> storage;  ///< what the steps point into
   bool empty() const { return layers.empty(); }
 };
 
 /// @error invalid_argument  unknown method, parameter, layer or head; a value outside its range; two interventions
 ///                          that exclude each other (both are named)
 Program compile(std::span<const Intervention> stack, const ModelShape& shape, const PromptFacts& prompt);
+
+/// Keys whose mean received weight is above the threshold, ascending, without the spared one.
+/// @param received_j  sum of A over rows; @param rows_j  rows that see the key
+std::vector<std::int64_t> detect_sinks(const SinkDetection& detection, std::span<const float> received_j,
+                                       std::span<const std::int64_t> rows_j);
+/// Groups of a step on sinks, as runs.
+std::vector<kernels::KeyRun> sink_groups(const SinkDetection& detection, std::span<const std::int64_t> sinks);
+
+/// max over the dimensions of |x[k]| / sqrt(mean x^2 + 1e-6); at most sqrt(d).
+double massive_ratio(std::span<const float> x_d, std::span<const int> dims);
+/// Groups of a step on massive tokens, from the ratio of every token of the prompt; empty when no token of the spans is
+/// massive.
+std::vector<kernels::KeyRun> massive_groups(const MassiveDetection& detection, std::span<const double> ratio_j);
 
 }  // namespace headlight::intervention

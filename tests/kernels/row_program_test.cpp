@@ -145,6 +145,7 @@ struct Programs {
         {step(RowOp::mix_random, 0, {.5f})},
         {step(RowOp::mix_shuffled, 0, {1})},
         {step(RowOp::mix_self, 0, {.25f})},
+        {step(RowOp::bias, 0), step(RowOp::scale_values, 4)},
         {step(RowOp::scale_keys, 4), step(RowOp::temperature, 0, {.5f}), step(RowOp::mix_self, 0, {1})},
     };
     for (int h = 0; h < c.in.num_heads; ++h) {
@@ -176,25 +177,25 @@ class RowProgramTiers : public ::testing::TestWithParam<CpuTier> {
 
 TEST_P(RowProgramTiers, AgreesWithTheTwin) {
   for (const std::int64_t n : {1, 2, 3, 63, 64, 65, 129, 1000})
-    check(random_case({n, n, 12, 4, 32}, 40 + static_cast<std::uint32_t>(n)));
+    check(random_case({n, n, 13, 4, 32}, 40 + static_cast<std::uint32_t>(n)));
 }
 
 TEST_P(RowProgramTiers, HeadGroupsWindowsCapsSinksAndPadding) {
   check(random_case({129, 129, 9, 3, 64}, 1));
   check(random_case({129, 129, 15, 5, 16}, 2));
-  AttentionCase window = random_case({200, 200, 12, 3, 32}, 3), cap = window, sinks = window, padded = window;
+  AttentionCase window = random_case({200, 200, 13, 3, 32}, 3), cap = window, sinks = window, padded = window;
   window.in.mask.window = 32;
   check(window);
   cap.in.soft_cap = 3.0f;
   check(cap);
-  sinks.null_logits = {.5f, -1, 2, 0, 1, 1.5f, -2, 0, .3f, .1f, 4, -4};
+  sinks.null_logits = {.5f, -1, 2, 0, 1, 1.5f, -2, 0, .3f, .1f, 4, -4, 1};
   check(sinks);
   padded.in.mask.first_key = 11;
   check(padded);
 }
 
 TEST_P(RowProgramTiers, FewRowsAfterALongCache) {
-  for (const std::int64_t rows : {1, 3, 20}) check(random_case({rows, 2100, 12, 3, 32}, 60));
+  for (const std::int64_t rows : {1, 3, 20}) check(random_case({rows, 2100, 13, 3, 32}, 60));
 }
 
 TEST_P(RowProgramTiers, AHeadWithoutStepsKeepsEveryBit) {
@@ -210,7 +211,7 @@ TEST_P(RowProgramTiers, AHeadWithoutStepsKeepsEveryBit) {
 }
 
 TEST_P(RowProgramTiers, ScoresOfARowAreTheChangedOnes) {
-  AttentionCase c = random_case({40, 40, 12, 3, 32}, 9);
+  AttentionCase c = random_case({40, 40, 13, 3, 32}, 9);
   c.in.soft_cap = 5.0f;
   c.attach();
   const Programs programs(c);

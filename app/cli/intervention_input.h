@@ -1,0 +1,20 @@
+#pragma once
+
+#include "app/cli/model_input.h"
+#include "core/intervention/intervention.h"
+
+namespace headlight::cli {
+
+/// Declares --intervention for a verb that can run with interventions.
+void add_intervention_option(CLI::App& app, ModelOptions& options);
+
+/// The stack of all --intervention files in the order given; texts of spans are looked up in the prompt.
+/// @error not_found, bad_format, invalid_argument (an id that occurs twice, a text that the prompt does not contain)
+intervention::Stack read_interventions(const ModelOptions& options, const capture::RecordHeader& prompt);
+
+/// What a method takes and does, for `info --methods`.
+Json method_list();
+/// An intervention file in words, for `info FILE`.
+Json intervention_info(const Json& document, const std::string& path);
+
+}  // namespace headlight::cli
