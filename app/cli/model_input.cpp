@@ -355,7 +355,8 @@ namespace {
 /// Of the first GPU that can be used; -1 = none, or the options ask for what only the CPU does.
 int automatic_device(const ModelOptions& options) {
   const cuda::CudaKernels* kernels = cuda::cuda_kernels();
-  if (kernels == nullptr || options.dtype == "f32" || options.act_quant != "none") return -1;
+  if (kernels == nullptr || options.dtype == "f32" || options.act_quant != "none" || !options.interventions.empty())
+    return -1;
   std::string why;
   const auto devices = kernels->devices(why);
   if (devices.empty()) log_debug("device: cpu (" + why + ")");
@@ -406,7 +407,7 @@ formats::ModelFile open_model_file(const ModelOptions& options, bool load_weight
   if (!options.interventions.empty() && (!options.takes_interventions || options.device.starts_with("cuda")))
     throw Error(Errc::unsupported,
                 options.takes_interventions ? "interventions on CUDA are not in this version"
-                                            : "this verb does not run with interventions in this version",
+                                            : "running this verb with interventions is not in this version",
                 {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
   check_arithmetic(options, cuda_device(options) >= 0);
   formats::OpenModelOptions open;

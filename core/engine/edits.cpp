@@ -62,10 +62,11 @@ void Edits::entering(ThreadPool& pool, int number, const float* x_id) {
 void Edits::find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int number,
                        kernels::AttentionInputs in, float* out_ihd, std::int64_t out_stride) {
   if (program_.empty() || layer(number).sinks.empty()) return;
-  RowArrays row_arrays(in.num_heads, in.num_queries, 0);
-  ColumnArrays columns(in.num_heads, in.num_keys, 0);
+  const RowLayout layout{in.num_heads, in.num_queries, 0};
+  Buffer<float> row_values(static_cast<std::size_t>(layout.size()));
+  ColumnArrays columns({in.num_heads, in.num_keys, 0});
   columns.clear(pool);
-  kernels::AttentionStatistics statistics = row_arrays.statistics(0);
+  kernels::AttentionStatistics statistics = layout.statistics(row_values.data(), 0);
   columns.attach(statistics);
   const kernels::AttentionStatisticsPlan plan;
   in.program_h = rows(number);  // steps on sinks have no keys yet and do nothing
@@ -77,7 +78,7 @@ void Edits::find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace,
     for (std::int64_t j = keys.begin; j < keys.end; ++j) ++rows_j[static_cast<std::size_t>(j)];
   }
   for (const intervention::SinkDetection& detection : layer(number).sinks) {
-    const float* received_j = columns.received.data() + detection.target.head * in.num_keys;
+    const float* received_j = statistics.received_hj + detection.target.head * in.num_keys;
     const auto sinks =
         intervention::detect_sinks(detection, {received_j, static_cast<std::size_t>(in.num_keys)}, rows_j);
     set_runs(number, {&detection.target, 1}, intervention::sink_groups(detection, sinks));

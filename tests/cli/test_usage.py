@@ -133,10 +133,7 @@ class Reserved(CliCase):
 
     def test_options(self):
         prompt = ["-p", "Hello"]
-        for words in (["generate", self.tiny, *prompt, "--intervention", "f.json"],
-                      ["capture", self.tiny, *prompt, "-o", "a.h5", "--intervention", "f.json"],
-                      ["logits", self.tiny, *prompt, "--intervention", "f.json"],
-                      ["generate", self.tiny, *prompt, "--compare"],
+        for words in (["capture", self.tiny, *prompt, "-o", "a.h5", "--intervention", "f.json"],
                       ["generate", self.tiny, *prompt, "--image", "f.png"],
                       ["generate", self.tiny, *prompt, "--pixel-values", "f.npy"],
                       ["capture", self.tiny, "--image", "f.png", "-o", "a.h5"]):
