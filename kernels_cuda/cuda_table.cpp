@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels_cuda/attention_decode.h"
 #include "kernels_cuda/attention_plan.h"
 #include "kernels_cuda/device_scope.h"
 #include "kernels_cuda/devices.h"
@@ -226,6 +227,11 @@ void attention(Stream stream, const AttentionInputs& in, void* out_ihd, std::int
   AttentionParams p = make_params(in, plan, statistics);
   set_output(p, out_ihd, out_stride);
   const OnDevice on(stream.device);
+  if (is_decode(p)) {
+    void* scratch = allocate(stream, decode_scratch_bytes(p, plan != nullptr));
+    launch_decode(p, in.dtype, plan != nullptr, scratch, handle_of(stream));
+    return release(stream, scratch);
+  }
   run_rows(stream, p, in.dtype, plan != nullptr, tier);
   if (plan != nullptr) run_columns(stream, p, in.dtype, workspace, workspace_bytes(in, *plan), tier);
 }

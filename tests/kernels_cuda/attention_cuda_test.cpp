@@ -232,6 +232,41 @@ TEST_F(CudaAttention, StatisticsDoNotChangeTheOutput) {
   }
 }
 
+// Keys are split among blocks: every head size, grouping, edge of a split and of a block, windows, padding, soft cap,
+// sinks.
+TEST_F(CudaAttention, ASingleQuery) {
+  for (const std::int64_t keys : {256, 257, 1000, 4097, 20000})
+    for (const auto& [heads, groups, dim] : {std::tuple{1, 1, 64}, std::tuple{8, 2, 128}, std::tuple{16, 1, 80},
+                                             std::tuple{6, 3, 96}, std::tuple{4, 4, 32}}) {
+      AttentionCase c = random_case(
+          {.num_queries = 1, .num_keys = keys, .num_heads = heads, .num_kv_heads = groups, .head_dim = dim}, kSeed);
+      for (const std::int64_t edge : {0, 4, 64, 512}) {
+        c.plan.block_edge = edge;
+        c.attach();
+        check(c);
+      }
+      c.plan.block_edge = 16;
+      c.in.soft_cap = 20.0f;
+      c.null_logits.assign(static_cast<std::size_t>(heads), 1.5f);
+      c.in.mask.window = 300;
+      c.attach();
+      check(c);
+      c.in.mask.window = 0;
+      c.in.mask.first_key = 77;
+      c.attach();
+      check(c);
+    }
+}
+
+TEST_F(CudaAttention, ASingleQueryGivesTheSameBitsWithStatistics) {
+  const DeviceCase device(
+      random_case({.num_queries = 1, .num_keys = 3000, .num_heads = 8, .num_kv_heads = 2, .head_dim = 128}, kSeed),
+      DType::bf16);
+  const auto first = device.run(stream_);
+  EXPECT_EQ(device.run_plain(stream_), first.out_ihd);
+  for (int repeat = 0; repeat < 10; ++repeat) ASSERT_TRUE(device.run(stream_).same_bits(first)) << repeat;
+}
+
 TEST_F(CudaAttention, MapRows) {
   AttentionCase c =
       random_case({.num_queries = 150, .num_keys = 230, .num_heads = 4, .num_kv_heads = 2, .head_dim = 80}, kSeed);
