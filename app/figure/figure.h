@@ -83,7 +83,8 @@ void write_figure(const std::filesystem::path& path, const GridFigure& figure, c
 void write_figure(const std::filesystem::path& path, const LineFigure& figure, const WriteOptions& options);
 
 /// A map as SVG for a web page: colours that are not data are CSS variables (page_colors()), so one picture serves a
-/// light and a dark page; ids carry `prefix`, so that several stand in one page. `width` as in WriteOptions.
+/// light and a dark page; images come twice, of class on-light and on-dark, and the page shows one. Ids carry `prefix`, so
+/// that several stand in one page. `width` as in WriteOptions; the height is what the map needs.
 std::string page_svg(const MapFigure& figure, double width, const std::string& prefix);
 
 /// Values of those variables, "--figure-text: #1f2328; ...".

@@ -171,9 +171,31 @@ struct NamedColor {
 };
 
 std::vector<NamedColor> named_colors(const Theme& theme) {
-  return {{"--figure-background", theme.background}, {"--figure-text", theme.text},     {"--figure-muted", theme.muted},
-          {"--figure-axis", theme.axis},             {"--figure-grid", theme.grid},     {"--figure-masked", theme.masked},
-          {"--figure-hatch", theme.hatch},           {"--figure-missing", theme.missing}};
+  return {{"--figure-background", theme.background},
+          {"--figure-text", theme.text},
+          {"--figure-muted", theme.muted},
+          {"--figure-axis", theme.axis},
+          {"--figure-grid", theme.grid},
+          {"--figure-masked", theme.masked},
+          {"--figure-hatch", theme.hatch},
+          {"--figure-missing", theme.missing}};
+}
+
+// Images hold colours of the theme (masked cells): each is followed by its twin of the dark theme, and the page's style
+// shows one of them.
+void add_dark_images(QString& svg, const QString& dark) {
+  const QString open = QStringLiteral("<image "), close = QStringLiteral("/>");
+  qsizetype at = 0, from = 0;
+  while ((at = svg.indexOf(open, at)) >= 0 && (from = dark.indexOf(open, from)) >= 0) {
+    const qsizetype end = dark.indexOf(close, from) + close.size();
+    QString twin = dark.mid(from, end - from);
+    twin.replace(0, open.size(), QStringLiteral("<image class=\"on-dark\" "));
+    svg.replace(at, open.size(), QStringLiteral("<image class=\"on-light\" "));
+    at = svg.indexOf(close, at) + close.size();
+    svg.insert(at, twin);
+    at += twin.size();
+    from = end;
+  }
 }
 
 }  // namespace
@@ -188,19 +210,25 @@ std::string page_svg(const MapFigure& figure, double width, const std::string& p
     const double plot = map_area(QRectF(0, 0, width, size.height()), figure, 2.0).bottom();
     size = QSizeF(width, std::ceil(plot + below));
   }
-  const Page page{size, text_of(figure.text.title), {},
-                  [&](QPainter& painter, const QRectF& area) { paint(painter, area, figure, theme); }};
-  QString svg = QString::fromUtf8(as_svg(page));
+  const auto painted = [&](const Theme& with) {
+    return QString::fromUtf8(as_svg({size, text_of(figure.text.title), {}, [&](QPainter& painter, const QRectF& area) {
+                                       paint(painter, area, figure, with);
+                                     }}));
+  };
+  QString svg = painted(theme);
   svg.remove(0, svg.indexOf(QStringLiteral("<svg")));  // no XML declaration inside a page
+  add_dark_images(svg, painted(dark_theme()));
   // The background is painted first; white elsewhere is ink on cells and stays.
   const QString ground = QStringLiteral("\"%1\"").arg(theme.background.name());
   if (const auto at = svg.indexOf(ground); at >= 0)
     svg.replace(at, ground.size(), QStringLiteral("\"var(--figure-background)\""));
   for (const NamedColor& named : named_colors(theme)) {
     if (named.color == theme.background) continue;
-    svg.replace(QStringLiteral("\"%1\"").arg(named.color.name()), QStringLiteral("\"var(%1)\"").arg(QString::fromLatin1(named.name)));
+    svg.replace(QStringLiteral("\"%1\"").arg(named.color.name()),
+                QStringLiteral("\"var(%1)\"").arg(QString::fromLatin1(named.name)));
   }
-  svg.replace(QStringLiteral("font-family=\"DejaVu Sans\""), QStringLiteral("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
+  svg.replace(QStringLiteral("font-family=\"DejaVu Sans\""),
+              QStringLiteral("font-family=\"DejaVu Sans, Verdana, sans-serif\""));
   const QString id = text_of(prefix);
   svg.replace(QStringLiteral(" id=\""), QStringLiteral(" id=\"") + id);
   svg.replace(QStringLiteral("url(#"), QStringLiteral("url(#") + id);

@@ -87,7 +87,10 @@ std::string html_text_strip(const capture::CaptureView& view, std::int64_t recor
     const double lift = attention.lift_j[j];
     std::string says = fmt::format("token {}: {:.2f} % of each row that sees it", j, 100.0 * attention.received_j[j]);
     if (std::isfinite(lift)) says += fmt::format(", {:.1f} times its neighbours", lift);
-    const std::string text = html_token(info.header.tokens[j].piece);
+    const std::string& piece = info.header.tokens[j].piece;
+    const std::size_t space = piece.size() > 1 && piece[0] == ' ' ? 1 : 0;  // a mark does not hang on its line's end
+    const std::string text = html_token(std::string_view(piece).substr(space));
+    if (space > 0) out += ' ';
     const double alpha = lift > 1.0 ? std::min(std::log(lift) / full, 1.0) : 0.0;
     if (j < sinks)
       out += fmt::format("<s title=\"{}\">{}</s>", says, text);
