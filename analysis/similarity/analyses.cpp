@@ -209,7 +209,7 @@ std::vector<Analysis> similarity_analyses() {
        .source = "Similarity of Neural Network Representations Revisited",
        .needs = {Need::row, Need::qkv},
        .by_default = true,
-       .parameters = {{"rows", 512, 2, 1 << 20, "sampled rows, evenly spaced", {}}},
+       .parameters = {{"rows", 256, 2, 1 << 20, "sampled rows, evenly spaced", {}}},
        .run = cka_report},
       {.id = "received-profile",
        .title = "Similarity of what keys receive",

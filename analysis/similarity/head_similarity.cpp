@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include <Eigen/Core>
+
 #include "analysis/attention_rows.h"
 #include "analysis/learning/ranking.h"
 #include "base/error.h"
@@ -12,6 +14,9 @@ namespace headlight::analysis {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+using MatrixXd = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using MatrixXf = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Mean and standard error of values that may be NaN (those are skipped).
 struct MeanError {
@@ -90,13 +95,14 @@ std::vector<double> head_outputs(const capture::CaptureView& view, const capture
   const auto attn_nj = attention_rows(view, ref, rows, pool, stop);
   Buffer<float> v_jd(static_cast<std::size_t>(num_keys * dim));
   view.read_v(ref.record, ref.layer, ref.head * model.num_kv_heads / model.num_heads, 0, num_keys, v_jd.data());
+  constexpr std::int64_t kRowsPerTask = 16;
+  const auto count = std::ssize(rows);
+  const MatrixXd v = Eigen::Map<const MatrixXf>(v_jd.data(), num_keys, dim).cast<double>();
   std::vector<double> out_nd(rows.size() * static_cast<std::size_t>(dim), 0.0);
-  pool.parallel_for(std::ssize(rows), [&](std::int64_t n, int) {
-    for (std::int64_t j = 0; j < num_keys; ++j) {
-      const double attn = attn_nj[n * num_keys + j];
-      if (attn == 0.0) continue;
-      for (std::int64_t d = 0; d < dim; ++d) out_nd[n * dim + d] += attn * v_jd[j * dim + d];
-    }
+  pool.parallel_for((count + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t task, int) {
+    const std::int64_t begin = task * kRowsPerTask, some = std::min(kRowsPerTask, count - begin);
+    const Eigen::Map<const MatrixXf> attn(attn_nj.data() + begin * num_keys, some, num_keys);
+    Eigen::Map<MatrixXd>(out_nd.data() + begin * dim, some, dim) = attn.cast<double>() * v;
   });
   return out_nd;
 }
@@ -142,11 +148,8 @@ std::vector<double> output_cka(const capture::CaptureView& view, std::int64_t re
     std::vector<std::vector<double>> output_h(heads);
     for (const int h : recorded_heads(view, record, l))
       output_h[h] = head_outputs(view, {record, l, h}, sampled, pool, stop);
-    pool.parallel_for(heads, [&](std::int64_t a, int) {
-      for (std::int64_t b = 0; b < heads; ++b)
-        if (!output_h[a].empty() && !output_h[b].empty())
-          cka_lab[(l * heads + a) * heads + b] = linear_cka(output_h[a], dim, output_h[b], dim);
-    });
+    const auto cka_ab = linear_cka_matrix(output_h, dim, pool);
+    std::copy(cka_ab.begin(), cka_ab.end(), cka_lab.begin() + l * heads * heads);
   }
   return cka_lab;
 }

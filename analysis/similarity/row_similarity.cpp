@@ -114,6 +114,24 @@ double linear_cka(std::span<const double> x, std::int64_t x_dim, std::span<const
   return xx > 0.0 && yy > 0.0 ? std::min(1.0, xy / (xx * yy)) : kNaN;
 }
 
+std::vector<double> linear_cka_matrix(std::span<const std::vector<double>> x_s, std::int64_t dim, ThreadPool& pool) {
+  const auto sets = std::ssize(x_s);
+  std::vector<Matrix> centred_s(sets);
+  std::vector<double> norm_s(sets, 0.0), cka(sets * sets, kNaN);
+  pool.parallel_for(sets, [&](std::int64_t s, int) {
+    if (x_s[s].empty()) return;
+    centred_s[s] = centred(x_s[s], dim);
+    norm_s[s] = (centred_s[s].transpose() * centred_s[s]).norm();
+  });
+  pool.parallel_for(sets, [&](std::int64_t a, int) {
+    for (std::int64_t b = a; b < sets; ++b)
+      if (norm_s[a] > 0.0 && norm_s[b] > 0.0)
+        cka[a * sets + b] = cka[b * sets + a] =
+            std::min(1.0, (centred_s[a].transpose() * centred_s[b]).squaredNorm() / (norm_s[a] * norm_s[b]));
+  });
+  return cka;
+}
+
 std::vector<Merge> average_linkage(std::span<const double> distance_ab, std::int64_t n) {
   HEADLIGHT_CHECK(std::ssize(distance_ab) == n * n);
   constexpr double kInf = std::numeric_limits<double>::infinity();

@@ -4,6 +4,8 @@
 #include <span>
 #include <vector>
 
+#include "base/thread_pool.h"
+
 namespace headlight::analysis {
 
 /// How two attention rows a, b over the same keys are compared. Rows need not sum to 1 exactly, but none is negative.
@@ -32,6 +34,9 @@ void drop_keys(std::span<double> row_j, std::int64_t first, std::int64_t count);
 /// construction for generic inputs, so rows should far outnumber x_dim and y_dim.
 /// @see Similarity of Neural Network Representations Revisited
 double linear_cka(std::span<const double> x, std::int64_t x_dim, std::span<const double> y, std::int64_t y_dim);
+
+/// linear_cka() of every pair of sets of one width, [sets][sets]; an empty set gives NaN.
+std::vector<double> linear_cka_matrix(std::span<const std::vector<double>> x_s, std::int64_t dim, ThreadPool& pool);
 
 /// One merge of average-linkage clustering: clusters 0..n-1 are the items, n + m is the result of merge m.
 struct Merge {

@@ -57,6 +57,11 @@ TEST(Cka, KnowsRotationScaleAndShift) {
   EXPECT_NEAR(linear_cka(x, 2, y, 2), 1.0, 1e-9);
   EXPECT_LT(linear_cka(x, 2, noise, 2), 0.05);
   EXPECT_TRUE(std::isnan(linear_cka(x, 2, std::vector<double>(800, 1.0), 2)));
+  ThreadPool pool(2);
+  const auto all = linear_cka_matrix(std::vector<std::vector<double>>{x, {}, noise}, 2, pool);
+  EXPECT_NEAR(all[2], linear_cka(x, 2, noise, 2), 1e-12);
+  EXPECT_EQ(all[2], all[6]);
+  EXPECT_TRUE(std::isnan(all[1]));
 }
 
 TEST(Linkage, MergesTheNearestFirst) {
