@@ -67,9 +67,10 @@ std::vector<Finding> positional(const FindingsInput& input, std::string_view sta
                     fmt::format("{} heads have at least 40 % there.", name), std::string(statistic))};
   }
   const double top = value_lh[cells[0]];
-  auto text = fmt::format("{} at least {} of their attention to {} (strongest {} with {})",
+  auto text = fmt::format("{} at least {} of their attention to {}, {} most ({}{}{})",
                           count_of_heads(cells.size(), value_lh.size(), "give", "gives"), percent(kPositional), where,
-                          name_list(shape, cells), percent(top));
+                          cell_name(shape, cells[0]), percent(top), cells.size() > 1 ? "; then " : "",
+                          name_list(shape, std::span(cells).subspan(1), 2));
   text += strong.empty() ? "." : fmt::format("; {} of them at least 90 %.", strong.size());
   return {statement(0.3 + 0.7 * weight_of(cells.size(), value_lh.size()) * top, std::move(text),
                     name + " heads work by position, whatever the text says.", std::string(statistic),

@@ -99,7 +99,9 @@ std::vector<TellingHead> telling_heads(const ReportInput& input, const ReportCon
       if (at == std::ssize(layers) || !input.capture.head_recorded(input.record, static_cast<int>(at), head.head) ||
           !seen.insert(head).second)
         continue;
-      chosen.push_back({head, finding.rule});
+      std::string why = finding.rule == "planned-roles" ? "role " + finding.evidence.series : finding.rule;
+      std::replace(why.begin(), why.end(), '-', ' ');
+      chosen.push_back({head, std::move(why)});
       break;
     }
   }
@@ -268,7 +270,7 @@ std::string sinks_section(const ReportInput& input) {
     rows.push_back({fmt::format("{}", order[n]),
                     "<code>" + html_text(analysis::token_text(info.header, order[n])) + "</code>",
                     fmt::format("{:.1f} %", 100 * sink.mean), fmt::format("{}", sink.heads),
-                    fmt::format("{} ({:.0f} %)", analysis::cell_name(shape, sink.cell), 100 * sink.most)});
+                    fmt::format("{} ({:.1f} %)", analysis::cell_name(shape, sink.cell), 100 * sink.most)});
   }
   const std::string under =
       "Keys that some head gives at least 10 % on average, by their mean over all heads. Keys that less than an eighth "

@@ -63,7 +63,7 @@ TEST(Findings, PositionalHeads) {
   record.look_back(0, 1, 0, 0.5);
   const Found found(record);
   EXPECT_THAT(found.statement("previous-token-heads"), HasSubstr("1 of 3 heads gives at least 40 %"));
-  EXPECT_THAT(found.statement("previous-token-heads"), HasSubstr("strongest L0H0"));
+  EXPECT_THAT(found.statement("previous-token-heads"), HasSubstr("L0H0 most (95 %)"));
   EXPECT_THAT(found.statement("previous-token-heads"), HasSubstr("1 of them at least 90 %"));
   EXPECT_THAT(found.rule("own-token-heads")->evidence.heads, ElementsAre(heads::HeadId{0, 1}));
 }
