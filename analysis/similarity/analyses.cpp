@@ -107,6 +107,15 @@ AnalysisReport row_report(const AnalysisInput& input, const Json& params, const 
   report.notes.push_back(fmt::format("{} of {} rows were compared", result.rows, shape.num_rows));
   if (options.drop_sink > 0)
     report.notes.push_back(fmt::format("the first {} keys are left out and rows renormalised", options.drop_sink));
+  if (!measure.is_distance) {
+    const double threshold = params["shareable"];
+    const LayerBlock block = longest_similar_block(result.layer_mean_lm, shape.num_layers, threshold);
+    report.notes.push_back(
+        block.end == block.begin
+            ? fmt::format("no two neighbouring middle layers are {} alike", threshold)
+            : fmt::format("layers {} to {} are the longest middle run whose neighbours are at least {} alike",
+                          shape.layers[block.begin], shape.layers[block.end - 1], threshold));
+  }
   report.tables.push_back(closest_in_layers(result.mean_lab, shape, measure.is_distance));
   report.tables.push_back(layer_tree(result.layer_mean_lm, shape, measure));
   const std::string formula(measure.formula);
@@ -197,11 +206,13 @@ std::vector<Analysis> similarity_analyses() {
        .source = "EchoAtt: Attend, Copy, then Adjust for More Efficient Large Language Models",
        .needs = {Need::row, Need::qkv},
        .by_default = false,
-       .parameters = {{"measure", "cosine", -kInfinity, kInfinity, "how two rows are compared", measures},
-                      {"rows", 128, 1, 1 << 20, "sampled rows, evenly spaced, and the last ones", {}},
-                      {"tail", 32, 0, 1 << 20, "of them, the last rows", {}},
-                      {"top_k", 64, 1, 1 << 20, "entries of top-overlap and recovered-mass", {}},
-                      drop_sink_parameter()},
+       .parameters =
+           {{"measure", "cosine", -kInfinity, kInfinity, "how two rows are compared", measures},
+            {"rows", 128, 1, 1 << 20, "sampled rows, evenly spaced, and the last ones", {}},
+            {"tail", 32, 0, 1 << 20, "of them, the last rows", {}},
+            {"top_k", 64, 1, 1 << 20, "entries of top-overlap and recovered-mass", {}},
+            {"shareable", 0.9, 0.0, 1.0, "similarity from which neighbouring layers could share attention", {}},
+            drop_sink_parameter()},
        .run = row_report},
       {.id = "output-cka",
        .title = "Similarity of head outputs",

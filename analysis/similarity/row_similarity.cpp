@@ -132,6 +132,16 @@ std::vector<double> linear_cka_matrix(std::span<const std::vector<double>> x_s, 
   return cka;
 }
 
+LayerBlock longest_similar_block(std::span<const double> similarity_lm, std::int64_t n, double threshold) {
+  LayerBlock best;
+  for (std::int64_t begin = 1; begin + 1 < n; ++begin) {
+    std::int64_t end = begin + 1;
+    while (end + 1 < n && similarity_lm[(end - 1) * n + end] >= threshold) ++end;
+    if (end - begin >= 2 && end - begin > best.end - best.begin) best = {begin, end};
+  }
+  return best;
+}
+
 std::vector<Merge> average_linkage(std::span<const double> distance_ab, std::int64_t n) {
   HEADLIGHT_CHECK(std::ssize(distance_ab) == n * n);
   constexpr double kInf = std::numeric_limits<double>::infinity();

@@ -38,6 +38,15 @@ double linear_cka(std::span<const double> x, std::int64_t x_dim, std::span<const
 /// linear_cka() of every pair of sets of one width, [sets][sets]; an empty set gives NaN.
 std::vector<double> linear_cka_matrix(std::span<const std::vector<double>> x_s, std::int64_t dim, ThreadPool& pool);
 
+/// Layers whose attention could be shared: the longest run [begin, end) of middle layers (not the first, not the last)
+/// in which every layer is at least `threshold` similar to the one before it; the earliest of equal length, empty when
+/// there is none of two layers. @param similarity_lm  [n][n], larger = more alike
+/// @see EchoAtt: Attend, Copy, then Adjust for More Efficient Large Language Models
+struct LayerBlock {
+  std::int64_t begin = 0, end = 0;
+};
+LayerBlock longest_similar_block(std::span<const double> similarity_lm, std::int64_t n, double threshold);
+
 /// One merge of average-linkage clustering: clusters 0..n-1 are the items, n + m is the result of merge m.
 struct Merge {
   std::int64_t a, b;  ///< a < b

@@ -64,6 +64,16 @@ TEST(Cka, KnowsRotationScaleAndShift) {
   EXPECT_TRUE(std::isnan(all[1]));
 }
 
+TEST(Linkage, LongestRunOfSimilarMiddleLayers) {
+  // Neighbours: 0-1 .99 (first layer does not count), 1-2 .95, 2-3 .92, 3-4 .5, 4-5 .99 (last does not count).
+  std::vector<double> similarity(36, 0.0);
+  const double neighbour[] = {0.99, 0.95, 0.92, 0.5, 0.99};
+  for (int l = 0; l < 5; ++l) similarity[l * 6 + l + 1] = neighbour[l];
+  EXPECT_EQ(longest_similar_block(similarity, 6, 0.9).begin, 1);
+  EXPECT_EQ(longest_similar_block(similarity, 6, 0.9).end, 4);
+  EXPECT_EQ(longest_similar_block(similarity, 6, 0.97).end, 0) << "none";
+}
+
 TEST(Linkage, MergesTheNearestFirst) {
   const std::vector<double> distance = {0, 1, 4, 1, 0, 6, 4, 6, 0};
   const auto merges = average_linkage(distance, 3);
