@@ -56,7 +56,7 @@ th{text-align:left;font-weight:600;color:var(--muted);white-space:nowrap}
 th,td{padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 code{font:.88em ui-monospace,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere}
-@media (max-width:560px){th{white-space:normal}th,td{padding-right:10px}body{font-size:15px}main{padding:20px 16px 48px}h1{font-size:1.4rem}.facts{grid-template-columns:1fr 1fr}}
+@media (max-width:560px){th,th.n{white-space:normal}th,td{padding-right:10px}body{font-size:15px}main{padding:20px 16px 48px}h1{font-size:1.4rem}.facts{grid-template-columns:1fr 1fr}}
 @media print{:root{color-scheme:light}body{font-size:11pt}main{max-width:none;padding:0}h2{break-after:avoid}figure,li,tr{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )";
 
