@@ -158,7 +158,8 @@ std::string_view to_string(Need need) {
 const std::vector<Analysis>& analyses() {
   static const std::vector<Analysis> all = [] {
     std::vector<Analysis> list;
-    for (const auto& topic : {sink_analyses, similarity_analyses, attribution_analyses, detection_analyses, embedding_analyses}) {
+    for (const auto& topic : {sink_analyses, entropy_analyses, rope_analyses, similarity_analyses, attribution_analyses,
+                              detection_analyses, embedding_analyses}) {
       std::vector<Analysis> of_topic = topic();
       std::move(of_topic.begin(), of_topic.end(), std::back_inserter(list));
     }

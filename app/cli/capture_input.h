@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 
-#include "app/cli/head_list.h"
+#include "app/cli/head_selection.h"
 #include "app/cli/invocation.h"
 #include "core/capture/capture_view.h"
 

@@ -68,6 +68,7 @@ Verb verify_verb();
 Verb recover_verb();
 Verb merge_verb();
 Verb compare_verb();
+Verb analyze_verb();
 Verb report_verb();
 Verb models_verb();
 Verb doctor_verb();

@@ -3,7 +3,7 @@
 #include <stop_token>
 #include <string>
 
-#include "app/cli/head_list.h"
+#include "app/cli/head_selection.h"
 #include "base/thread_pool.h"
 #include "core/capture/replay.h"
 

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "app/cli/build_info.h"
-#include "app/cli/head_list.h"
+#include "app/cli/head_selection.h"
 #include "app/cli/model_input.h"
 #include "app/cli/progress.h"
 #include "app/cli/ranges.h"
@@ -22,7 +22,8 @@ struct CaptureOptions {
   ModelOptions model;
   PromptOptions prompt;
   engine::SamplingOptions sampling;
-  std::string output, level, layers, heads, rows, logits = "last", replay_dtype = "auto", max_bytes;
+  HeadOptions heads;
+  std::string output, level, layers, rows, logits = "last", replay_dtype = "auto", max_bytes;
   std::int64_t generate = 0;
   bool estimate = false, force = false, hidden = false, no_values = false, no_overview = false, fast_identity = false,
        reproducible = false;
@@ -42,7 +43,9 @@ capture::CapturePlan make_plan(const CaptureOptions& options, const formats::Mod
                : level == "maps"  ? capture::CaptureLevel::maps
                                   : capture::CaptureLevel::replay;
   plan.layers = parse_index_list("--layers", options.layers, spec.num_layers);
-  plan.heads_lh = select_heads("--heads", options.heads, plan.layers, spec.num_layers, spec.num_heads);
+  const heads::HeadGrid grid{spec.num_layers, spec.num_heads, spec.num_kv_heads};
+  plan.heads_lh =
+      select_heads(options.heads, model_head_facts(grid, plan.layers, options.heads.headplan), plan.layers);
   if (shortest != longest && options.rows.find('-') != std::string::npos)
     throw Error(Errc::unsupported, "rows from the end of prompts that differ in length are not in this version",
                 {.file = {}, .field = "--rows", .offset = {}, .hint = "count the rows from the start"});
@@ -243,9 +246,7 @@ Verb capture_verb() {
         app.add_option("--layers", options->layers, "Layers to record, e.g. 0-7,12; default all")
             ->type_name("LIST")
             ->group(group);
-        app.add_option("--heads", options->heads, "Heads kept for replay, e.g. 3.7,4.* or L3H7; default all")
-            ->type_name("HEADS")
-            ->group(group);
+        add_head_options(app, options->heads, "Heads kept for replay, e.g. 3.7,4.* or L3H7; default all", group);
         app.add_option("--rows", options->rows, "Query rows kept for replay, a:b half-open; default all")
             ->type_name("RANGE")
             ->group(group);

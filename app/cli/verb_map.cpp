@@ -49,9 +49,8 @@ void map(Invocation& invocation, const MapOptions& options) {
   check_output_path(options.output, options.force);
   check_not_input(options.output, {options.capture.path});
   const auto view = open_capture_input(options.capture);
-  const auto& model = view->header().model;
   const std::string head_text = options.layer >= 0 ? fmt::format("{}.{}", options.layer, options.head) : options.head;
-  const HeadId head = parse_head("--head", head_text, model.num_layers, model.num_heads);
+  const HeadId head = heads::parse_one_head(head_text, capture_head_facts(*view), "--head");
   const capture::HeadRef ref{options.capture.record, recorded_index(*view, head.layer), head.head};
   const auto record = view->record(options.capture.record);
   capture::TileRange tile;
@@ -99,7 +98,7 @@ Verb map_verb() {
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<MapOptions>();
             add_capture_options(app, options->capture);
-            app.add_option("--head", options->head, "Head such as 3.7 or L3H7 (or H with --layer L)")
+            app.add_option("--head", options->head, "One head: 3.7, L3H7, 'top(received0,1)', or H with --layer L")
                 ->required()
                 ->type_name("HEAD");
             app.add_option("--layer", options->layer, "Layer, when --head is a number")

@@ -20,7 +20,8 @@ constexpr std::size_t kMaxJsonValues = 1000;
 
 struct StatsOptions {
   CaptureInputOptions capture;
-  std::string metric, per = "head", layers, heads, output;
+  HeadOptions heads;
+  std::string metric, per = "head", layers, output;
   int top = 0;
   bool force = false;
 };
@@ -54,7 +55,7 @@ Table collect(const capture::CaptureView& view, const StatsOptions& options) {
     layers = parse_index_list("--layers", options.layers, header.model.num_layers);
     for (const int layer : layers) recorded_index(view, layer);
   }
-  const auto selected = select_heads("--heads", options.heads, layers, header.model.num_layers, num_heads);
+  const auto selected = select_heads(options.heads, capture_head_facts(view, options.heads.headplan), layers);
   Table table;
   const bool per_head = options.per == "head";
   const Buffer<float> head_values =
@@ -202,7 +203,8 @@ Verb stats_verb() {
   return {.name = "stats",
           .summary = "A recorded statistic per head, row or column",
           .examples = {"headlight stats capture.h5 --metric received0 --top 10",
-                       "headlight stats capture.h5 -m entropy --per row --heads 3.7 -o entropy.csv"},
+                       "headlight stats capture.h5 -m entropy --per row --heads 3.7 -o entropy.csv",
+                       "headlight stats capture.h5 -m distance --heads 'top(sink,10%) & layer>9'"},
           .reads_capture = true,
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<StatsOptions>();
@@ -214,7 +216,7 @@ Verb stats_verb() {
                 ->check(CLI::IsMember({"head", "row", "col"}))
                 ->capture_default_str();
             app.add_option("--layers", options->layers, "Model layers, e.g. 0-7,12")->type_name("LIST");
-            app.add_option("--heads", options->heads, "Heads, e.g. 3.7,4.* or L3H7")->type_name("HEADS");
+            add_head_options(app, options->heads, "Heads, e.g. 3.7,4.*, L3H7 or 'entropy<1.2 & layer>=10'");
             app.add_option("--top", options->top, "Print the K largest; 0 = all")
                 ->check(CLI::Range(0, 1 << 20))
                 ->type_name("K")

@@ -24,7 +24,8 @@ namespace {
 struct VerifyOptions {
   CaptureInputOptions capture;
   ModelOptions model;
-  std::string layers, heads, rows;
+  HeadOptions heads;
+  std::string layers, rows;
   double tolerance = 0.0;  ///< 0 = by the precision of the capture
   bool probe = false;
 };
@@ -46,7 +47,7 @@ Selection select(const capture::CaptureView& view, const VerifyOptions& options,
       layers.push_back(layer);
     }
   }
-  const auto chosen = select_heads("--heads", options.heads, layers, header.model.num_layers, header.model.num_heads);
+  const auto chosen = select_heads(options.heads, capture_head_facts(view, options.heads.headplan), layers);
   Selection selection;
   for (std::size_t l = 0; l < layers.size(); ++l)
     for (int h = 0; h < header.model.num_heads; ++h) {
@@ -230,7 +231,7 @@ Verb verify_verb() {
                 ->check(CLI::Range(0, 1024))
                 ->type_name("N");
             app.add_option("--layers", options->layers, "Model layers to check")->type_name("LIST");
-            app.add_option("--heads", options->heads, "Heads to check")->type_name("HEADS");
+            add_head_options(app, options->heads, "Heads to check");
             app.add_option("--rows", options->rows, "Query rows to check, a:b")->type_name("RANGE");
             app.add_option(
                    "--tolerance", options->tolerance,

@@ -60,6 +60,10 @@ class CaptureView {
   /// "norm_l2", "absmax", "mean", "rms", "cos_first" [L+1][N]; "key_norm", "value_norm" [L][G][N]; "u_norm" [L][H][N];
   /// "x" [L+1][N][d], the states themselves, where the plan asked for them.
   virtual Buffer<float> hidden(std::int64_t r, std::string_view id) const = 0;
+  /// Residual states of level 0..L, [end - begin][hidden_size]; there only with RecordInfo::has_hidden_states.
+  virtual void read_states(std::int64_t r, int level, std::int64_t begin, std::int64_t end, float* out) const = 0;
+  /// Massive activations of all levels, in the order in which they were found.
+  virtual std::vector<MassiveActivation> massive(std::int64_t r) const = 0;
   virtual Buffer<float> last_logits(std::int64_t r) const = 0;  ///< [V] of the last prompt position
 };
 

@@ -108,6 +108,7 @@ struct MemoryCapture::Record {
   std::vector<float> generated_logprob;
   ArrayMap hidden;                    // facts [L + 1][N]
   std::optional<SeriesArray> states;  // [L + 1][N][d]
+  std::vector<MassiveActivation> massive;
   std::vector<TopkRow> topk;
   std::vector<float> last_logits;
   std::int64_t rows_done = -1;  // set by end_record
@@ -239,8 +240,10 @@ void MemoryCapture::write_hidden(const HiddenRows& rows) {
   std::copy_n(rows.x_id, rows.num_rows * d, record.states->at(rows.level, rows.row_begin));
 }
 
-// The view has no question about single massive activations: live runs find them in "absmax".
-void MemoryCapture::write_massive(std::span<const MassiveActivation>) {}
+void MemoryCapture::write_massive(std::span<const MassiveActivation> entries) {
+  HEADLIGHT_CHECK(!records_.empty());
+  records_.back()->massive.insert(records_.back()->massive.end(), entries.begin(), entries.end());
+}
 
 void MemoryCapture::write_logits(const LogitRows& rows) {
   HEADLIGHT_CHECK(!records_.empty());
@@ -474,6 +477,19 @@ Buffer<float> MemoryCapture::hidden(std::int64_t r, std::string_view id) const {
     at = std::copy(values.begin(), values.end(), at);
   }
   return out;
+}
+
+void MemoryCapture::read_states(std::int64_t r, int level, std::int64_t begin, std::int64_t end, float* out) const {
+  const Record& record = require_record(r);
+  if (!record.states) throw_invalid("no hidden states are recorded");
+  check_range("level", level, header_.model.num_layers + 1);
+  if (begin < 0 || begin > end || end > record.num_rows())
+    throw_invalid(fmt::format("rows {}:{} are outside 0:{}", begin, end, record.num_rows()));
+  if (begin < end) std::copy_n(record.states->at(level, begin), (end - begin) * header_.model.hidden_size, out);
+}
+
+std::vector<MassiveActivation> MemoryCapture::massive(std::int64_t r) const {
+  return require_record(r).massive;
 }
 
 Buffer<float> MemoryCapture::last_logits(std::int64_t r) const {

@@ -138,6 +138,13 @@ std::vector<TopkRow> FileCapture::topk(std::int64_t r, int layer, int head) cons
 Buffer<float> FileCapture::hidden(std::int64_t r, std::string_view id) const {
   return with_reader(r, "hidden-state facts", [&](const RecordReader& reader) { return reader.hidden(id); });
 }
+void FileCapture::read_states(std::int64_t r, int level, std::int64_t begin, std::int64_t end, float* out) const {
+  with_reader(r, "hidden states",
+              [&](const RecordReader& reader) { return reader.read_states(level, begin, end, out); });
+}
+std::vector<MassiveActivation> FileCapture::massive(std::int64_t r) const {
+  return with_reader(r, "massive activations", [](const RecordReader& reader) { return reader.massive(); });
+}
 Buffer<float> FileCapture::last_logits(std::int64_t r) const {
   return with_reader(r, "logits", [&](const RecordReader& reader) { return reader.last_logits(); });
 }

@@ -41,6 +41,8 @@ class FileCapture final : public CaptureView {
   Buffer<float> dense(std::int64_t r, int layer, int head) const override;
   std::vector<TopkRow> topk(std::int64_t r, int layer, int head) const override;
   Buffer<float> hidden(std::int64_t r, std::string_view id) const override;
+  void read_states(std::int64_t r, int level, std::int64_t begin, std::int64_t end, float* out) const override;
+  std::vector<MassiveActivation> massive(std::int64_t r) const override;
   Buffer<float> last_logits(std::int64_t r) const override;
 
  private:

@@ -391,6 +391,35 @@ Buffer<float> RecordReader::hidden(std::string_view id) const {
                            {layers, size(per_kv ? header_.model.num_kv_heads : header_.model.num_heads), rows});
 }
 
+void RecordReader::read_states(int level, std::int64_t begin, std::int64_t end, float* out) const {
+  if (!info_.has_hidden_states) throw_invalid("no hidden states are recorded");
+  check_range("level", level, header_.model.num_layers + 1);
+  if (begin < 0 || begin > end || end > info_.num_rows)
+    throw_invalid(fmt::format("rows {}:{} are outside 0:{}", begin, end, info_.num_rows));
+  file_.read_floats(file_.array(path("hidden/x"), 3), {size(level), size(begin), 0},
+                    {1, size(end - begin), size(header_.model.hidden_size)}, out);
+}
+
+std::vector<MassiveActivation> RecordReader::massive() const {
+  if (!file_.has(path("hidden/massive/level"))) return {};
+  // A file that was not closed may hold entries that do not count yet.
+  const bool is_final = file_.integer("/rec/0", "n_rows") >= 0;
+  const hsize_t stored = file_.array(path("hidden/massive/level"), 1).dims[0];
+  const hsize_t count = is_final ? stored : std::min(stored, size(std::max<std::int64_t>(0, file_.progress().massive)));
+  const auto levels = file_.read_integers(path("hidden/massive/level"), count);
+  const auto tokens = file_.read_integers(path("hidden/massive/token"), count);
+  const auto dims = file_.read_integers(path("hidden/massive/dim"), count);
+  const Buffer<float> values = file_.read_floats(path("hidden/massive/value"), {0}, {count});
+  std::vector<MassiveActivation> entries;
+  for (std::size_t n = 0; n < levels.size(); ++n) {
+    if (levels[n] < 0 || levels[n] > header_.model.num_layers || tokens[n] < 0 || tokens[n] >= info_.num_rows ||
+        dims[n] < 0 || dims[n] >= header_.model.hidden_size)
+      file_.refuse(Errc::damaged, path("hidden/massive/level"), fmt::format("entry {} is outside the record", n));
+    entries.push_back({static_cast<std::int32_t>(levels[n]), static_cast<std::int32_t>(dims[n]), tokens[n], values[n]});
+  }
+  return entries;
+}
+
 Buffer<float> RecordReader::last_logits() const {
   if (!recorded("logits/last_full")) throw_invalid("no logits are recorded");
   return file_.read_floats(path("logits/last_full"), {0}, {size(header_.model.vocab_size)});

@@ -24,6 +24,8 @@ class RecordReader {
   Buffer<float> dense(int layer, int head) const;
   std::vector<TopkRow> topk(int layer, int head) const;
   Buffer<float> hidden(std::string_view id) const;
+  void read_states(int level, std::int64_t begin, std::int64_t end, float* out) const;
+  std::vector<MassiveActivation> massive() const;
   Buffer<float> last_logits() const;
   /// Most probable tokens after the prompt; unchanged when they are not recorded.
   void read_last_top(std::vector<std::int32_t>& id, std::vector<float>& logprob, float& entropy) const;

@@ -86,7 +86,7 @@ class Evaluator {
       refuse(node, fmt::format("expected a head with layers 0-{} and {} 0-{}", grid.num_layers - 1,
                                kv ? "KV heads" : "heads", num_heads - 1));
     if (node.layer != Node::kEvery && !known(node.layer))
-      refuse(node, fmt::format("layer {} is not among the recorded layers", node.layer));
+      refuse(node, fmt::format("layer {} is not recorded; recorded layers: {}", node.layer, known_layers()));
     return where([&](HeadId id) {
       const int head = kv ? grid.kv_head(id.head) : id.head;
       return (node.layer == Node::kEvery || node.layer == id.layer) && (node.head == Node::kEvery || node.head == head);
@@ -141,6 +141,12 @@ class Evaluator {
     return values;
   }
 
+  std::string known_layers() const {
+    std::vector<int> layers;
+    for (int l = 0; l < facts_.grid.num_layers; ++l)
+      if (known(l)) layers.push_back(l);
+    return fmt::format("{}", fmt::join(layers, ","));
+  }
   bool known(int layer) const {
     return facts_.layer_known.empty() || facts_.layer_known[static_cast<std::size_t>(layer)] != 0;
   }

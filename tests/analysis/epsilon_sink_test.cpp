@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "analysis/analysis.h"
-#include "tests/capture/dense_reference.h"
+#include "tests/analysis/worked_example.h"
 
 namespace headlight::analysis {
 namespace {
@@ -14,22 +14,9 @@ namespace {
 using testing::DoubleNear;
 using testing::ElementsAre;
 
-struct WorkedExample {
-  explicit WorkedExample(const capture::DenseReference& reference) {
-    capture::write_capture(reference, {}, capture);
-    geometry = capture::layer_geometry(capture.record(0), 0);
-    received = capture.statistic(0, "received", 0);
-    diagonal = capture.statistic(0, "off0", 0);
-    first = capture.statistic(0, "first", 0);
-  }
-  capture::MemoryCapture capture;
-  capture::LayerGeometry geometry;
-  Buffer<float> received, diagonal, first;
-};
-
 TEST(EpsilonSink, E4) {
   const WorkedExample e4(capture::e4_reference());
-  const auto alpha = column_means(e4.received, e4.diagonal, e4.geometry);
+  const auto alpha = column_means(e4.row("received"), e4.row("off0"), e4.geometry);
   EXPECT_THAT(alpha, ElementsAre(DoubleNear(0.7, 1e-6), DoubleNear(0.233333, 1e-6), DoubleNear(0.2, 1e-6),
                                  DoubleNear(0.1, 1e-6)));
   EXPECT_EQ(sink_rate({&alpha[0], 1}, 0.3), 100.0);
@@ -39,25 +26,25 @@ TEST(EpsilonSink, E4) {
 
 TEST(EpsilonSink, SelfCanBeLeftOut) {
   const WorkedExample e4(capture::e4_reference());
-  const auto alpha = column_means(e4.received, e4.diagonal, e4.geometry, {.exclude_self = true});
+  const auto alpha = column_means(e4.row("received"), e4.row("off0"), e4.geometry, {.exclude_self = true});
   EXPECT_NEAR(alpha[0], 0.6, 1e-6);
   EXPECT_NEAR(alpha[1], 0.15, 1e-6);
   EXPECT_TRUE(std::isnan(alpha[3])) << "no other row sees the last key";
-  EXPECT_NEAR(first_token_means(e4.first, e4.geometry, 0, true)[0], 0.6, 1e-6);
+  EXPECT_NEAR(first_token_means(e4.row("first"), e4.geometry, 0, true)[0], 0.6, 1e-6);
 }
 
 TEST(EpsilonSink, FirstTokenOverFewerRows) {
   const WorkedExample e4(capture::e4_reference());
-  EXPECT_NEAR(first_token_means(e4.first, e4.geometry, 0)[0], 0.7, 1e-6);
-  EXPECT_NEAR(first_token_means(e4.first, e4.geometry, 64)[0], 0.7, 1e-6);
-  EXPECT_NEAR(first_token_means(e4.first, e4.geometry, 2)[0], 0.8, 1e-6);
+  EXPECT_NEAR(first_token_means(e4.row("first"), e4.geometry, 0)[0], 0.7, 1e-6);
+  EXPECT_NEAR(first_token_means(e4.row("first"), e4.geometry, 64)[0], 0.7, 1e-6);
+  EXPECT_NEAR(first_token_means(e4.row("first"), e4.geometry, 2)[0], 0.8, 1e-6);
 }
 
 TEST(EpsilonSink, UniformAttentionIsTheHarmonicNumber) {
   capture::DenseReference uniform(capture::TestShape{.name = "uniform"});
   uniform.compute();
   const WorkedExample example(uniform);
-  EXPECT_NEAR(column_means(example.received, {}, example.geometry)[0], 0.520833, 1e-6);
+  EXPECT_NEAR(column_means(example.row("received"), {}, example.geometry)[0], 0.520833, 1e-6);
 }
 
 TEST(EpsilonSink, EveryRowIsCountedOnce) {
@@ -68,12 +55,12 @@ TEST(EpsilonSink, EveryRowIsCountedOnce) {
       random.fill_random(7, 1.0f);
       random.compute();
       const WorkedExample example(random);
-      const auto alpha = column_means(example.received, {}, example.geometry);
+      const auto alpha = column_means(example.row("received"), {}, example.geometry);
       double sum = 0.0;
       for (std::int64_t k = first_key; k < 33; ++k)
         sum += static_cast<double>(example.geometry.visible_rows(k)) * alpha[static_cast<std::size_t>(k)];
       EXPECT_NEAR(sum, static_cast<double>(33 - first_key), 1e-4);
-      EXPECT_NEAR(first_token_means(example.first, example.geometry, 0)[0], alpha[static_cast<std::size_t>(first_key)],
+      EXPECT_NEAR(first_token_means(example.row("first"), example.geometry, 0)[0], alpha[static_cast<std::size_t>(first_key)],
                   1e-6)
           << "rows and columns agree, window " << window << ", padding " << first_key;
     }

@@ -140,6 +140,20 @@ void expect_same_record(const CaptureView& expected, const CaptureView& found, s
     }
   for (const char* id : {"norm_l2", "absmax", "mean", "rms", "cos_first", "key_norm", "value_norm", "u_norm"})
     expect_same_values(expected.hidden(r, id), found.hidden(r, id), id);
+  ASSERT_EQ(info.has_hidden_states, other.has_hidden_states);
+  const std::int64_t begin = info.num_rows / 3, width = header.model.hidden_size;
+  Buffer<float> x(static_cast<std::size_t>((info.num_rows - begin) * width)), y(x.size());
+  for (int level = 0; level <= header.model.num_layers && info.has_hidden_states; ++level) {
+    expected.read_states(r, level, begin, info.num_rows, x.data());
+    found.read_states(r, level, begin, info.num_rows, y.data());
+    expect_same_values(x, y, "states");
+  }
+  const auto massive = expected.massive(r), others = found.massive(r);
+  ASSERT_EQ(massive.size(), others.size());
+  for (std::size_t n = 0; n < massive.size(); ++n)
+    EXPECT_TRUE(massive[n].level == others[n].level && massive[n].dim == others[n].dim &&
+                massive[n].token == others[n].token && massive[n].value == others[n].value)
+        << "massive activation " << n;
   if (header.plan.logits != LogitsKept::none)
     expect_same_values(expected.last_logits(r), found.last_logits(r), "last_logits");
 }

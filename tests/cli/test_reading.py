@@ -214,7 +214,7 @@ class Stats(Reading):
         refuse("-m", "entropy", "--heads", "0.9", mentions=["--heads"])
         refuse("-m", "entropy", "--layers", "0", "--heads", "1.1", mentions=["--heads"])
         refuse("-m", "entropy", "-o", "s.txt", mentions=["s.txt"])
-        self.refuse(5, "stats", self.full, "-m", "entropy", "--heads", "role=sink", mentions=["--heads"])
+        self.refuse(2, "stats", self.full, "-m", "entropy", "--heads", "role=sink", mentions=["--heads at byte 0", "headplan"])
         self.refuse(2, "stats", self.part, "-m", "entropy", "--layers", "1", mentions=["layer 1"])
         self.write("s.csv", "precious")
         refuse("-m", "entropy", "-o", "s.csv", error="output_exists")

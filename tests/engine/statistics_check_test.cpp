@@ -52,6 +52,10 @@ class TamperedView final : public capture::CaptureView {
     return tampered("dense", view_.dense(r, layer, head));
   }
   Buffer<float> hidden(std::int64_t r, std::string_view id) const override { return tampered(id, view_.hidden(r, id)); }
+  void read_states(std::int64_t r, int level, std::int64_t begin, std::int64_t end, float* out) const override {
+    view_.read_states(r, level, begin, end, out);
+  }
+  std::vector<capture::MassiveActivation> massive(std::int64_t r) const override { return view_.massive(r); }
   Buffer<float> last_logits(std::int64_t r) const override { return view_.last_logits(r); }
   std::vector<capture::TopkRow> topk(std::int64_t r, int layer, int head) const override {
     auto rows = view_.topk(r, layer, head);

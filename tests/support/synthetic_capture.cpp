@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <span>
 #include <string>
 
 #include "core/capture/derive.h"
@@ -212,6 +213,8 @@ void write_hidden(const SyntheticRun& run, int level, std::int64_t begin, std::i
   std::vector<std::vector<float>> facts(5, std::vector<float>(count));
   for (auto& values : facts)
     for (float& value : values) value = normal(random);
+  for (const std::size_t norm : {0u, 1u, 3u})
+    for (float& value : facts[norm]) value = std::abs(value);
   std::vector<std::int32_t> dims(count, level);
   std::vector<float> states(count * static_cast<std::size_t>(run.hidden_size));
   for (float& value : states) value = normal(random);
@@ -229,7 +232,7 @@ void write_hidden(const SyntheticRun& run, int level, std::int64_t begin, std::i
   sink.write_hidden(rows);
   if (level == 1 && begin == 0) {
     const MassiveActivation entries[] = {{level, 3, 0, 420.0f}, {level, 7, 1, -130.0f}};
-    sink.write_massive(entries);
+    sink.write_massive(std::span(entries).first(std::min<std::size_t>(count, 2)));
   }
 }
 
@@ -340,7 +343,7 @@ RecordHeader SyntheticRun::record(std::int64_t r) const {
   }
   for (int s = 0; s < num_segments; ++s)
     out.segments.push_back(
-        {"part " + std::to_string(s), s * prompt_tokens / num_segments, (s + 1) * prompt_tokens / num_segments});
+        {segment_name + " " + std::to_string(s), s * prompt_tokens / num_segments, (s + 1) * prompt_tokens / num_segments});
   for (std::size_t l = 0; l < layers.size(); ++l) {
     LayerParameters p;
     p.layer = layers[l];

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "core/capture/capture_sink.h"
@@ -29,6 +30,7 @@ struct SyntheticRun {
   bool null_logit = false;
   std::int64_t first_key = 0;
   int num_segments = 2;
+  std::string segment_name = "part";  ///< followed by its number
   /// Called after every flush with the number of rows that are complete in some layer by then.
   std::function<void(std::int64_t rows)> after_flush;
 
