@@ -1,0 +1,45 @@
+"""Checks JSON against the part of JSON Schema that docs/schemas uses; an unknown keyword is an error, not a pass."""
+
+TYPES = {
+    "object": lambda v: isinstance(v, dict),
+    "array": lambda v: isinstance(v, list),
+    "string": lambda v: isinstance(v, str),
+    "boolean": lambda v: isinstance(v, bool),
+    "null": lambda v: v is None,
+    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
+}
+KNOWN = {"$schema", "$defs", "$ref", "title", "description", "type", "required", "properties", "additionalProperties", "items",
+         "const", "enum"}
+
+
+def problems(value, schema, root=None, path="$"):
+    """Every place where `value` breaks the schema, as sentences."""
+    root = root or schema
+    assert set(schema) <= KNOWN, f"{path}: unknown keywords {set(schema) - KNOWN}"
+    if "$ref" in schema:
+        target = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        return problems(value, target, root, path)
+    found = []
+    types = schema.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if types and not any(TYPES[name](value) for name in types):
+        return [f"{path}: expected {' or '.join(types)}, found {value!r:.60}"]
+    if "const" in schema and value != schema["const"]:
+        found.append(f"{path}: expected {schema['const']!r}, found {value!r:.60}")
+    if "enum" in schema and value not in schema["enum"]:
+        found.append(f"{path}: {value!r:.60} is not one of {schema['enum']}")
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        found += [f"{path}: {key} is missing" for key in schema.get("required", []) if key not in value]
+        for key, member in value.items():
+            if key in properties:
+                found += problems(member, properties[key], root, f"{path}.{key}")
+            elif schema.get("additionalProperties", True) is False:
+                found.append(f"{path}: {key} is not in the schema")
+    if isinstance(value, list) and "items" in schema:
+        for index, item in enumerate(value):
+            found += problems(item, schema["items"], root, f"{path}[{index}]")
+    return found
