@@ -29,6 +29,17 @@ std::unique_ptr<capture::CaptureView> open_capture_input(const CaptureInputOptio
   return view;
 }
 
+heads::Headplan load_headplan_for(const capture::ModelInfo& model, const std::string& path) {
+  heads::Headplan plan = heads::load_headplan(path);
+  const heads::HeadGrid& grid = plan.model.grid;
+  if (grid.num_layers != model.num_layers || grid.num_heads != model.num_heads)
+    throw Error(Errc::invalid_argument,
+                fmt::format("is of a model with {} layers of {} heads, the capture of one with {} layers of {}",
+                            grid.num_layers, grid.num_heads, model.num_layers, model.num_heads),
+                {.file = path, .field = {}, .offset = {}, .hint = {}});
+  return plan;
+}
+
 int recorded_index(const capture::CaptureView& view, int model_layer) {
   const auto& layers = view.header().plan.layers;
   const auto it = std::find(layers.begin(), layers.end(), model_layer);

@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "analysis/analysis.h"
+#include "analysis/findings/findings.h"
 #include "app/cli/capture_input.h"
 #include "app/cli/npy.h"
 #include "app/cli/progress.h"
@@ -27,9 +28,9 @@ using analysis::AnalysisReport;
 constexpr std::size_t kMaxJsonValues = 1000;
 
 struct AnalyzeOptions {
-  std::string path, record = "0", output;
+  std::string path, record = "0", output, headplan;
   std::vector<std::string> only, params;
-  bool all = false, list = false, allow_incomplete = false, force = false;
+  bool all = false, list = false, findings = false, allow_incomplete = false, force = false;
   int threads = 0;
 };
 
@@ -80,6 +81,7 @@ struct Unavailable {
 struct Outcome {
   std::vector<std::pair<const Analysis*, AnalysisReport>> reports;
   std::vector<Unavailable> unavailable;
+  std::vector<analysis::Finding> findings;
 };
 
 std::vector<const Analysis*> chosen_analyses(const AnalyzeOptions& options) {
@@ -93,6 +95,7 @@ std::vector<const Analysis*> chosen_analyses(const AnalyzeOptions& options) {
 Outcome run_all(Invocation& invocation, const capture::CaptureView& view, const AnalyzeOptions& options,
                 const std::map<std::string, Json>& given, ThreadPool& pool) {
   const std::vector<std::int64_t> records = chosen_records(view, options.record);
+  const std::vector<std::int64_t> records_once = {records.front()};  // of analyses that look at all records themselves
   const std::vector<const Analysis*> chosen = chosen_analyses(options);
   Outcome outcome;
   ProgressBar progress(invocation);
@@ -112,7 +115,7 @@ Outcome run_all(Invocation& invocation, const capture::CaptureView& view, const 
     const auto start = std::chrono::steady_clock::now();
     std::vector<AnalysisReport> reports;
     try {
-      for (const std::int64_t record : records) {
+      for (const std::int64_t record : one->over_records ? records_once : records) {
         progress.update(one->id, done++, total);
         reports.push_back(run_analysis(*one, {view, record, pool},
                                        params == given.end() ? Json::object() : params->second, invocation.stop));
@@ -132,9 +135,32 @@ Outcome run_all(Invocation& invocation, const capture::CaptureView& view, const 
   return outcome;
 }
 
+std::vector<analysis::Finding> findings_of(const capture::CaptureView& view, const AnalyzeOptions& options,
+                                           const Outcome& outcome, const std::stop_token& stop) {
+  heads::Headplan plan;
+  if (!options.headplan.empty()) plan = load_headplan_for(view.header().model, options.headplan);
+  std::vector<AnalysisReport> reports;
+  for (const auto& [one, report] : outcome.reports) reports.push_back(report);
+  return analysis::findings(
+      {view, chosen_records(view, options.record).front(), reports, options.headplan.empty() ? nullptr : &plan}, stop);
+}
+
+std::string findings_text(const std::vector<analysis::Finding>& findings) {
+  std::string text;
+  for (const analysis::Finding& finding : findings) {
+    text += fmt::format("{} {}\n", finding.nothing_found ? "-" : "*", finding.statement);
+    std::string names;
+    for (const heads::HeadId& head : finding.evidence.heads) names += " " + heads::to_string(head);
+    text += fmt::format("    {}{}[{} {}{}]\n", finding.meaning, finding.meaning.empty() ? "" : " ",
+                        finding.evidence.analysis, finding.evidence.series, names);
+  }
+  return text;
+}
+
 Json outcome_json(const capture::CaptureView& view, const AnalyzeOptions& options, const Outcome& outcome,
                   std::size_t max_values) {
-  Json reports = Json::array(), unavailable = Json::array();
+  Json reports = Json::array(), unavailable = Json::array(), findings = Json::array();
+  for (const auto& finding : outcome.findings) findings.push_back(to_json(finding));
   for (const auto& [one, report] : outcome.reports) {
     Json json = analysis::to_json(report, max_values);
     json["title"] = one->title;
@@ -143,14 +169,16 @@ Json outcome_json(const capture::CaptureView& view, const AnalyzeOptions& option
   }
   for (const Unavailable& one : outcome.unavailable)
     unavailable.push_back({{"id", one.analysis->id}, {"needs", one.needs}, {"reason", one.reason}});
-  return {{"capture",
-           {{"name", fs::path(view.name()).filename().string()},
-            {"uuid", view.uuid()},
-            {"model", view.header().model.name},
-            {"layers", view.header().plan.layers}}},
-          {"record", options.record == "mean" ? Json("mean") : parse_json(options.record)},
-          {"analyses", std::move(reports)},
-          {"not_available", std::move(unavailable)}};
+  Json result = {{"capture",
+                  {{"name", fs::path(view.name()).filename().string()},
+                   {"uuid", view.uuid()},
+                   {"model", view.header().model.name},
+                   {"layers", view.header().plan.layers}}},
+                 {"record", options.record == "mean" ? Json("mean") : parse_json(options.record)},
+                 {"analyses", std::move(reports)},
+                 {"not_available", std::move(unavailable)}};
+  if (options.findings) result["findings"] = std::move(findings);
+  return result;
 }
 
 void write_text(const fs::path& path, const std::string& text, bool force) {
@@ -204,11 +232,14 @@ void list(Invocation& invocation) {
 void analyze(Invocation& invocation, const AnalyzeOptions& options) {
   if (options.list) return list(invocation);
   if (options.path.empty()) refuse("CAPTURE", "is required");
+  if (options.findings && options.record == "mean")
+    refuse("--findings", "speak about one record: choose it with --record R");
   check_not_input(options.output, {options.path});
   const auto given = given_params(options.params);
   const auto view = open_capture_input({options.path, 0, options.allow_incomplete});
   ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::available_threads());
-  const Outcome outcome = run_all(invocation, *view, options, given, pool);
+  Outcome outcome = run_all(invocation, *view, options, given, pool);
+  if (options.findings) outcome.findings = findings_of(*view, options, outcome, invocation.stop);
   if (options.output.ends_with(".json"))
     write_document(invocation, options, options.output, outcome_json(*view, options, outcome, SIZE_MAX));
   else if (!options.output.empty())
@@ -220,9 +251,9 @@ void analyze(Invocation& invocation, const AnalyzeOptions& options) {
     print_json(invocation, {options.path}, outcome_json(*view, options, outcome, kMaxJsonValues));
     return;
   }
-  std::string text;
+  std::string text = findings_text(outcome.findings);
   for (const auto& [one, report] : outcome.reports)
-    text += report_text(*one, report, view->header().plan.layers) + "\n";
+    if (!options.findings) text += report_text(*one, report, view->header().plan.layers) + "\n";
   for (const Unavailable& one : outcome.unavailable) text += fmt::format("{}: {}\n", one.analysis->id, one.reason);
   if (!options.output.empty()) text += fmt::format("written: {}\n", options.output);
   print_text(text);
@@ -234,8 +265,8 @@ Verb analyze_verb() {
   return {
       .name = "analyze",
       .summary = "Analyses over a capture: sinks, entropy, positions, similarity, attribution",
-      .examples = {"headlight analyze capture.h5", "headlight analyze --list",
-                   "headlight analyze capture.h5 --only span --param span.rows=256",
+      .examples = {"headlight analyze capture.h5", "headlight analyze capture.h5 --findings",
+                   "headlight analyze --list", "headlight analyze capture.h5 --only span --param span.rows=256",
                    "headlight analyze corpus.h5 --record mean -o analysis/"},
       .reads_capture = true,
       .define = [](CLI::App& app) -> Action {
@@ -244,6 +275,9 @@ Verb analyze_verb() {
         app.add_flag("--list", options->list, "Show every analysis with its needs and parameters");
         app.add_option("--only", options->only, "Run these, and fail if one cannot")->delimiter(',')->type_name("ID");
         app.add_flag("--all", options->all, "Also those that are run on demand only");
+        app.add_flag("--findings", options->findings, "Say in sentences what the numbers show, strongest first");
+        app.add_option("--headplan", options->headplan, "headplan.json whose roles --findings may state")
+            ->type_name("FILE");
         app.add_option("--record", options->record, "Record of a corpus, or the mean over all")
             ->type_name("R|mean")
             ->capture_default_str();

@@ -29,15 +29,7 @@ void write_report(Invocation& invocation, const ReportOptions& options) {
   OutputFile file(options.output, options.force);
   const auto view = open_capture_input(options.capture);
   heads::Headplan plan;
-  if (!options.headplan.empty()) {
-    plan = heads::load_headplan(options.headplan);
-    const auto& model = view->header().model;
-    if (plan.model.grid.num_layers != model.num_layers || plan.model.grid.num_heads != model.num_heads)
-      throw Error(Errc::invalid_argument,
-                  fmt::format("is of a model with {} layers of {} heads, the capture of one with {} layers of {}",
-                              plan.model.grid.num_layers, plan.model.grid.num_heads, model.num_layers, model.num_heads),
-                  {.file = options.headplan, .field = {}, .offset = {}, .hint = {}});
-  }
+  if (!options.headplan.empty()) plan = load_headplan_for(view->header().model, options.headplan);
   ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::available_threads());
   const report::ReportInput input{*view,
                                   options.capture.record,
