@@ -147,4 +147,16 @@ std::string describe(const analysis::Analysis& analysis) {
   return text;
 }
 
+std::string findings_text(const std::vector<analysis::Finding>& findings) {
+  std::string text;
+  for (const analysis::Finding& finding : findings) {
+    text += fmt::format("{} {}\n", finding.nothing_found ? "-" : "*", finding.statement);
+    std::string names;
+    for (const heads::HeadId& head : finding.evidence.heads) names += " " + heads::to_string(head);
+    text += fmt::format("    {}{}[{} {}{}]\n", finding.meaning, finding.meaning.empty() ? "" : " ",
+                        finding.evidence.analysis, finding.evidence.series, names);
+  }
+  return text;
+}
+
 }  // namespace headlight::cli

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "analysis/analysis.h"
+#include "analysis/findings/findings.h"
 
 namespace headlight::cli {
 
@@ -17,5 +18,8 @@ std::string table_csv(const analysis::Table& table);
 
 /// One line or two about an analysis, and one per parameter: `analyze --list`.
 std::string describe(const analysis::Analysis& analysis);
+
+/// Statements with their meaning and evidence; "*" = found, "-" = looked for and not found.
+std::string findings_text(const std::vector<analysis::Finding>& findings);
 
 }  // namespace headlight::cli

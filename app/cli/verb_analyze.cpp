@@ -145,18 +145,6 @@ std::vector<analysis::Finding> findings_of(const capture::CaptureView& view, con
       {view, chosen_records(view, options.record).front(), reports, options.headplan.empty() ? nullptr : &plan}, stop);
 }
 
-std::string findings_text(const std::vector<analysis::Finding>& findings) {
-  std::string text;
-  for (const analysis::Finding& finding : findings) {
-    text += fmt::format("{} {}\n", finding.nothing_found ? "-" : "*", finding.statement);
-    std::string names;
-    for (const heads::HeadId& head : finding.evidence.heads) names += " " + heads::to_string(head);
-    text += fmt::format("    {}{}[{} {}{}]\n", finding.meaning, finding.meaning.empty() ? "" : " ",
-                        finding.evidence.analysis, finding.evidence.series, names);
-  }
-  return text;
-}
-
 Json outcome_json(const capture::CaptureView& view, const AnalyzeOptions& options, const Outcome& outcome,
                   std::size_t max_values) {
   Json reports = Json::array(), unavailable = Json::array(), findings = Json::array();

@@ -3,6 +3,7 @@
 
 #include "app/cli/capture_input.h"
 #include "app/cli/progress.h"
+#include "app/cli/report_text.h"
 #include "base/error.h"
 #include "base/file.h"
 #ifdef HEADLIGHT_HAS_FIGURES
@@ -54,8 +55,8 @@ void write_report(Invocation& invocation, const ReportOptions& options) {
                 {"not_available", content.not_available}});
     return;
   }
-  print_text(
-      fmt::format("written: {} ({} kB, {} findings)\n", options.output, html.size() / 1000, content.findings.size()));
+  print_text(findings_text(content.findings) +
+             fmt::format("written: {} ({} kB)\n", options.output, html.size() / 1000));
 }
 
 #else

@@ -43,6 +43,16 @@ class Report(CliCase):
         self.refuse(2, "report", capture, "-o", self.dir / "a.pdf")
         self.refuse(3, "report", self.dir / "missing.h5", "-o", self.dir / "b.html")
 
+    def test_analyze_states_the_same_findings(self):
+        capture = self.capture("full.h5", prompt=PROMPT)
+        result = self.result("analyze", capture, "--findings")
+        report = self.result("report", capture, "-o", self.dir / "a.html")
+        self.assertEqual([f["statement"] for f in result["findings"]], [f["statement"] for f in report["findings"]])
+        self.assertNotIn("findings", self.result("analyze", capture))
+        text = self.run_cli("analyze", capture, "--findings").text
+        self.assertIn(result["findings"][0]["statement"], text)
+        self.refuse(2, "analyze", capture, "--findings", "--record", "mean", mentions=["--findings"])
+
 
 if __name__ == "__main__":
     main()
