@@ -1,8 +1,13 @@
 """The report of a capture, as its readers get it."""
 
+import json
+import pathlib
 import re
 
 from cli_case import CliCase, main
+from json_schema import problems
+
+SCHEMA = json.loads((pathlib.Path(__file__).parents[2] / "docs/schemas/analyze-1.schema.json").read_text(encoding="utf-8"))
 
 PROMPT = "Hello world, the cat <b>sat</b> on the mat & \"left\". Hello world, the cat sat on the mat again."
 
@@ -45,7 +50,9 @@ class Report(CliCase):
 
     def test_analyze_states_the_same_findings(self):
         capture = self.capture("full.h5", prompt=PROMPT)
-        result = self.result("analyze", capture, "--findings")
+        document = self.document("analyze", capture, "--findings")
+        self.assertEqual(problems(document, SCHEMA), [])
+        result = document["result"]
         report = self.result("report", capture, "-o", self.dir / "a.html")
         self.assertEqual([f["statement"] for f in result["findings"]], [f["statement"] for f in report["findings"]])
         self.assertNotIn("findings", self.result("analyze", capture))
