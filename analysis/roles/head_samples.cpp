@@ -55,25 +55,34 @@ double quantile(const std::vector<double>& sorted, double share) {
   return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
+/// Defined values of a head.
+std::vector<double> defined(std::span<const HeadValues* const> samples, std::size_t head) {
+  std::vector<double> values;
+  for (const HeadValues* sample : samples)
+    if (!std::isnan((*sample)[head])) values.push_back((*sample)[head]);
+  return values;
+}
+
 void add_interval(ScoreSummary& summary, std::span<const HeadValues* const> samples, std::uint64_t seed) {
   const std::size_t heads = summary.mean.size(), count = samples.size();
   summary.low.assign(heads, kNaN);
   summary.high.assign(heads, kNaN);
-  if (count < 2) return;
   SplitMix64 random = SplitMix64::stream(seed, summary.id, 0);
-  std::vector<std::vector<double>> means(heads);
-  for (int b = 0; b < kResamples; ++b) {
-    std::vector<const HeadValues*> drawn;
-    for (std::size_t k = 0; k < count; ++k) drawn.push_back(samples[static_cast<std::size_t>(random.below(count))]);
-    const HeadValues mean = mean_of(drawn);
-    for (std::size_t h = 0; h < heads; ++h)
-      if (!std::isnan(mean[h])) means[h].push_back(mean[h]);
-  }
+  std::vector<double> draws(count * kResamples);
+  for (double& draw : draws) draw = random.uniform();
+  std::vector<double> means(kResamples);
   for (std::size_t h = 0; h < heads; ++h) {
-    if (means[h].empty()) continue;
-    std::sort(means[h].begin(), means[h].end());
-    summary.low[h] = quantile(means[h], 0.025);
-    summary.high[h] = quantile(means[h], 0.975);
+    const auto values = defined(samples, h);
+    if (values.size() < 2) continue;
+    for (std::size_t b = 0; b < means.size(); ++b) {
+      double sum = 0;
+      for (std::size_t k = 0; k < values.size(); ++k)
+        sum += values[static_cast<std::size_t>(draws[b * count + k] * static_cast<double>(values.size()))];
+      means[b] = sum / static_cast<double>(values.size());
+    }
+    std::sort(means.begin(), means.end());
+    summary.low[h] = quantile(means, 0.025);
+    summary.high[h] = quantile(means, 0.975);
   }
 }
 
@@ -123,9 +132,10 @@ ScoreSummary summarize(std::string_view id, std::span<const HeadSample> samples,
     all.push_back(values);
     groups[sample.group].push_back(values);
   }
-  summary.samples = std::ssize(all);
   if (all.empty()) return summary;
   summary.mean = mean_of(all);
+  for (std::size_t h = 0; h < summary.mean.size(); ++h)
+    summary.samples = std::max(summary.samples, std::ssize(defined(all, h)));
   add_interval(summary, all, seed);
   for (const auto& [group, members] : groups) summary.group_means[group] = mean_of(members);
   for (auto a = summary.group_means.begin(); a != summary.group_means.end(); ++a)

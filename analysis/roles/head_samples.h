@@ -29,8 +29,9 @@ HeadSample head_sample_from_json(const Json& json);
 /// A score over its samples.
 struct ScoreSummary {
   std::string id;
-  HeadValues mean, low, high;  ///< [L][H] mean, and 95 % interval of it; low and high NaN with fewer than 2 samples
-  std::int64_t samples = 0;
+  HeadValues mean, low,
+      high;  ///< [L][H] mean, and 95 % interval of it; low and high NaN with fewer than 2 defined samples
+  std::int64_t samples = 0;                       ///< that define a head, of the head that most define
   std::map<std::string, HeadValues> group_means;  ///< by HeadSample::group
   double stability = 0;  ///< smallest rank correlation of heads between two groups; NaN with one group
 };

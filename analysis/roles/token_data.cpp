@@ -38,6 +38,13 @@ void check_room(std::int64_t length, std::int64_t needed) {
                 fmt::format("a needle prompt of {} tokens leaves no room: {} are needed at least", length, needed));
 }
 
+/// What stands before the answer, with a space in front: the first words of the reply are given.
+std::string beginning_of(const TextNeedle& needle) {
+  std::string text = needle.needle.substr(0, needle.needle.find(needle.answer));
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text.empty() ? text : " " + text;
+}
+
 bool ends_sentence(const TextCodec& codec, std::int32_t id) {
   const std::string piece = codec.decode(std::span(&id, 1));
   return !piece.empty() && piece.back() == '.';
@@ -110,8 +117,8 @@ NeedleSample token_needle_sample(const TokenPool& pool, const TokenNeedle& parts
 NeedleSample text_needle_sample(const TextCodec& codec, const TokenPool& pool, std::span<const std::int32_t> haystack,
                                 const TextNeedle& needle, std::int64_t length, double depth) {
   const auto needle_ids = codec.encode(" " + needle.needle);
-  const auto question_ids =
-      codec.encode("\nBased on the content of the book, Question: " + needle.question + "\nAnswer:");
+  const auto question_ids = codec.encode("\nBased on the content of the book, Question: " + needle.question +
+                                         "\nAnswer:" + beginning_of(needle));
   NeedleSample out;
   start(out.ids, pool);
   const std::int64_t fixed = std::ssize(out.ids) + std::ssize(needle_ids) + std::ssize(question_ids);

@@ -71,8 +71,9 @@ struct TextNeedle {
 /// The prompt of the retrieval test. The haystack is cut so that everything fits `length` tokens, the needle goes in at
 /// `depth` of it, moved back to the end of a sentence, and is followed by
 ///
-///     "\nBased on the content of the book, Question: <question>\nAnswer:"
+///     "\nBased on the content of the book, Question: <question>\nAnswer: <the needle up to its answer>"
 ///
+/// The first words of the reply are given because small models otherwise answer in words of their own.
 /// @error invalid_argument  length too small
 NeedleSample text_needle_sample(const TextCodec& codec, const TokenPool& pool, std::span<const std::int32_t> haystack,
                                 const TextNeedle& needle, std::int64_t length, double depth);

@@ -70,6 +70,7 @@ Verb merge_verb();
 Verb compare_verb();
 Verb analyze_verb();
 Verb report_verb();
+Verb roles_verb();
 Verb models_verb();
 Verb doctor_verb();
 Verb bench_verb();

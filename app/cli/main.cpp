@@ -24,8 +24,8 @@ namespace headlight::cli {
 namespace {
 
 /// Verbs of the contract that later versions bring: a clear refusal, never fake output.
-const std::vector<std::string> kLaterVerbs = {"roles",  "calibrate", "eval",   "importance", "prune",
-                                              "export", "import",    "render", "run",        "plugins"};
+const std::vector<std::string> kLaterVerbs = {"calibrate", "eval",   "importance", "prune",  "export",
+                                              "import",    "render", "run",        "plugins"};
 
 int report_error(const Invocation& invocation, const Error& error) {
   const int code =

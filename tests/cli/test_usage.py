@@ -7,7 +7,7 @@ import unittest
 
 from cli_case import PROGRAM, VERBS, CliCase, environment, main, one_document
 
-RESERVED_VERBS = "roles calibrate eval importance prune export import render run plugins".split()
+RESERVED_VERBS = "calibrate eval importance prune export import render run plugins".split()
 
 
 class Help(CliCase):

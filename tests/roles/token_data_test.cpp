@@ -120,6 +120,8 @@ TEST(TokenData, TextNeedlesStandAtTheEndOfASentence) {
   EXPECT_EQ(words.known[static_cast<std::size_t>(*(at - 1))], "x.");
   EXPECT_NEAR(static_cast<double>(at - s.ids.begin()) / 100, 0.4, 0.08);
   EXPECT_EQ(s.answer.size(), 4);
+  const auto start = codec.encode("The brass key lies");  // the reply has begun
+  EXPECT_TRUE(std::equal(start.rbegin(), start.rend(), s.ids.rbegin()));
   const auto last = text_needle_sample(codec, pool, haystack, needle, 100, 1.0);
   EXPECT_GT(last.answer.begin, s.answer.begin + 20);
   const auto first = text_needle_sample(codec, pool, haystack, needle, 100, 0.0);

@@ -1,0 +1,81 @@
+"""Head roles from the command line, on a model whose roles are known."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import unittest
+
+from cli_case import CliCase, main, shared_folder
+
+MAKE_PLANTED = os.environ.get("HEADLIGHT_MAKE_PLANTED", "")
+SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs" / "schemas" / "headplan.schema.json"
+
+
+class Roles(CliCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not os.path.isfile(MAKE_PLANTED):
+            raise unittest.SkipTest("HEADLIGHT_MAKE_PLANTED is not set")
+        cls.planted = shared_folder() / "planted"
+        if not cls.planted.exists():
+            subprocess.run([MAKE_PLANTED, str(cls.planted)], check=True)
+
+    def plan(self, name="plan.json"):
+        return json.loads((self.dir / name).read_text())
+
+    def test_planted_roles_are_found(self):
+        result = self.result("roles", self.planted, "--suite", "repeats,needles", "-o", "plan.json")
+        self.assertEqual(result["strongest"]["retrieval"][0]["head"], "L1H0")
+        self.assertEqual(result["strongest"]["previous-token"][0]["head"], "L0H0")
+        plan = self.plan()
+        self.assertEqual(plan["schema"], "headlight.headplan/1")
+        self.assertEqual(plan["roles"]["primary"][0][:4], ["previous", "current", "sink", "duplicate"])
+        self.assertEqual(plan["policy"][1], ["full", "stream", "stream", "stream"])
+        self.assertEqual(plan["experiments"]["needles"]["counted"], 40)
+        self.assertEqual([n for n in os.listdir(self.dir) if n != "plan.json"], [])
+        text = self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "text.json", "--top", "1").text
+        self.assertIn("L1H0", text)
+        self.assertIn("induction", text)
+
+    def test_the_file_is_as_the_schema_says(self):
+        try:
+            import jsonschema
+        except ImportError:
+            self.skipTest("jsonschema is not installed")
+        self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "plan.json")
+        jsonschema.validate(self.plan(), json.loads(SCHEMA.read_text()))
+
+    def test_an_interrupted_run_goes_on(self):
+        self.run_cli("roles", self.planted, "--suite", "repeats,needles", "-o", "whole.json")
+        process = self.spawn("roles", self.planted, "--suite", "repeats,needles", "-o", "plan.json", "--threads", "1",
+                             "--progress", "json")
+        for line in process.stderr:
+            if line.startswith(b"{") and json.loads(line)["phase"] == "needles" and json.loads(line)["done"] >= 3:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertFalse((self.dir / "plan.json").exists())
+        self.assertTrue((self.dir / ".plan.json.journal").exists())
+        with open(self.dir / ".plan.json.journal", "ab") as journal:
+            journal.write(b'{"key": "needles/torn')
+        run = self.run_cli("roles", self.planted, "--suite", "repeats,needles", "-o", "plan.json")
+        self.assertIn("going on after", run.err)
+        self.assertFalse((self.dir / ".plan.json.journal").exists())
+        whole, resumed = self.plan("whole.json"), self.plan()
+        self.assertEqual(resumed["scores"], whole["scores"])
+        self.assertEqual(resumed["roles"], whole["roles"])
+
+    def test_refusals(self):
+        self.refuse(2, "roles", self.planted, mentions=["--out"])
+        self.refuse(2, "roles", self.planted, "--suite", "repeat", "-o", "p.json", mentions=["repeat", "repeats"])
+        self.write("there.json", "{}")
+        self.refuse(2, "roles", self.planted, "-o", "there.json", error="output_exists")
+        self.refuse(3, "roles", "no-such-model", "-o", "p.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+// The whole suite on models whose heads have known roles.
+
+#include <cmath>
+#include <map>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "analysis/roles/model_maps.h"
+#include "analysis/roles/needle_task.h"
+#include "analysis/roles/pattern_scores.h"
+#include "analysis/roles/role_report.h"
+#include "app/cli/role_inputs.h"
+#include "core/engine/model_runner.h"
+#include "core/planted/planted_model.h"
+#include "tests/support/temp_folder.h"
+
+namespace headlight::analysis {
+namespace {
+
+using planted::PlantedOptions;
+using planted::Variant;
+
+/// A planted model ready to run.
+struct Planted {
+  testing_support::TempFolder folder;
+  std::unique_ptr<engine::Engine> engine;
+  std::unique_ptr<ModelRunner> runner;
+  RoleInputs inputs;
+
+  explicit Planted(const PlantedOptions& options = {}) {
+    planted::write_planted_model(planted::planted_model(options), folder.path(), true);
+    engine = std::make_unique<engine::Engine>(formats::open_model(folder.path()), engine::EngineOptions{.threads = 2});
+    runner = engine::make_model_runner(*engine);
+    inputs = cli::make_role_inputs(engine->model(), 0);
+  }
+  ExperimentContext context() { return {*runner, inputs, {}}; }
+
+  std::vector<double> windows() const {
+    std::vector<double> windows;
+    for (int l = 0; l < 2; ++l)
+      windows.insert(windows.end(), 8, static_cast<double>(engine->layer_parameters(l).window));
+    return windows;
+  }
+
+  /// @param most_items  of every experiment; the shorter needles come first
+  heads::Headplan plan(std::string_view suite, std::size_t most_items = 1000) {
+    std::vector<ExperimentSamples> found;
+    for (const Experiment* experiment : select_experiments(suite)) {
+      ExperimentSamples part{.experiment = experiment, .samples = {}, .seconds = 0};
+      const auto items = experiment->items(inputs, runner->model());
+      for (std::size_t k = 0; k < std::min(items.size(), most_items); ++k)
+        part.samples.push_back(experiment->run(context(), k));
+      found.push_back(std::move(part));
+    }
+    heads::Headplan plan;
+    plan.model.grid = {2, 8, engine->spec().num_kv_heads};
+    add_roles(plan, found, inputs, runner->model(), windows());
+    return plan;
+  }
+};
+
+std::vector<std::string> expected_roles() {
+  std::vector<std::string> roles;
+  for (const auto& layer : planted::planted_roles()) roles.insert(roles.end(), layer.begin(), layer.end());
+  return roles;
+}
+
+std::vector<std::int32_t> repeated(std::int32_t m) {
+  std::vector<std::int32_t> ids = {0};
+  for (int copy = 0; copy < 2; ++copy)
+    for (std::int32_t k = 0; k < m; ++k) ids.push_back(2 + k);
+  return ids;
+}
+
+TEST(PlantedRoles, EveryPrimaryRoleIsFound) {
+  Planted model;
+  const auto plan = model.plan("repeats,needles,text");
+  EXPECT_EQ(plan.primary_lh, expected_roles());
+  // Secondary labels: what is exact at a role is near, too; the two halves of the model that write are not dead.
+  const auto labels = [&](int layer, int head) { return plan.labels_lh[static_cast<std::size_t>(8 * layer + head)]; };
+  EXPECT_THAT(labels(0, 0), ::testing::ElementsAre("previous", "local"));
+  EXPECT_THAT(labels(0, 4), ::testing::ElementsAre("current", "local", "dead"));
+  EXPECT_THAT(labels(0, 5), ::testing::ElementsAre("positional", "local", "dead"));
+  EXPECT_THAT(labels(1, 0), ::testing::ElementsAre("retrieval", "induction", "sink", "semantic-retrieval"));
+  EXPECT_THAT(labels(1, 1), ::testing::ElementsAre("sink", "dead"));
+  // One reader that retrieves makes its KV head worth keeping, though the other one rests on the first token.
+  EXPECT_EQ(plan.other["policy"][1][0], "full");
+  for (int kv = 1; kv < 4; ++kv) EXPECT_EQ(plan.other["policy"][1][static_cast<std::size_t>(kv)], "stream");
+  EXPECT_EQ(plan.other["experiments"]["needles"]["counted"], plan.other["experiments"]["needles"]["samples"]);
+  EXPECT_DOUBLE_EQ(plan.roles_other["thresholds"]["retrieval"].get<double>(), 0.1875);
+}
+
+TEST(PlantedRoles, ScoresOnARepeat) {
+  struct Row {
+    int layer, head;
+    double previous, current, first, duplicate_mass, duplicate_stripe, induction_mass, induction, broad, distance;
+  };
+  const Row table[] = {
+      {0, 0, 1.0000, 0, 0.0208, 0, 0, 0, 0, 0.000, 1.00},
+      {0, 1, 0, 1.0000, 0, 0, 0, 0, 0, 0.000, 0.00},
+      {0, 2, 0.0208, 0, 1.0000, 0, 0, 0, 0, 0.000, 24.50},
+      {0, 3, 0, 0.7500, 0, 1.0000, 0.5000, 0, 0, 0.096, 6.00},
+      {0, 4, 0.1372, 0.8611, 0.0029, 0, 0, 0, 0, 0.155, 0.14},
+      {0, 5, 0.0208, 0, 0.0417, 0, 0, 0, 0, 0.000, 1.98},
+      {0, 6, 0.0725, 0.0725, 0.0725, 0.0149, 0.0276, 0.0135, 0.0276, 1.000, 12.25},
+      {1, 0, 0.0208, 0, 0.5000, 0, 0, 0.4898, 1.0000, 0.000, 17.75},
+      {1, 1, 0.0208, 0, 1.0000, 0, 0, 0, 0, 0.000, 24.50},
+      {1, 6, 0.0725, 0.0725, 0.0725, 0.0149, 0.0276, 0.0135, 0.0276, 1.000, 12.25},
+  };
+  Planted model;
+  const auto ids = repeated(24);
+  const auto result = record_prompt(model.context(), {.ids = ids});
+  std::vector<PatternScores> scores;
+  for_each_map(model.context(), *result.capture, 0, 49, [&](std::size_t, std::span<const float> attn_ij) {
+    scores.push_back(pattern_scores({49, attn_ij}, pattern_targets(ids)));
+  });
+  for (const Row& row : table) {
+    SCOPED_TRACE(testing::Message() << "head " << row.layer << "." << row.head);
+    const PatternScores& s = scores[static_cast<std::size_t>(8 * row.layer + row.head)];
+    EXPECT_NEAR(s.previous, row.previous, 1e-3);
+    EXPECT_NEAR(s.current, row.current, 1e-3);
+    EXPECT_NEAR(s.first, row.first, 1e-3);
+    EXPECT_NEAR(s.duplicate_mass, row.duplicate_mass, 1e-3);
+    EXPECT_NEAR(s.duplicate_stripe, row.duplicate_stripe, 1e-3);
+    EXPECT_NEAR(s.induction_mass, row.induction_mass, 1e-3);
+    EXPECT_NEAR(s.induction, row.induction, 1e-3);
+    EXPECT_NEAR(s.broad, row.broad, 1e-3);
+    EXPECT_NEAR(s.distance, row.distance, 6e-3);
+  }
+  EXPECT_EQ(scores[5].positional_offset, 2);
+}
+
+TEST(PlantedRoles, ScoresOnANeedle) {
+  Planted model;
+  const auto items = needles_experiment().items(model.inputs, model.runner->model());
+  ASSERT_EQ(items.size(), 40u);
+  for (const std::size_t item : {0u, 13u, 39u}) {
+    const HeadSample sample = needles_experiment().run(model.context(), item);
+    ASSERT_TRUE(sample.counted);
+    EXPECT_EQ(sample.facts["recall"], 1.0);
+    std::map<std::string, HeadValues> s(sample.scores.begin(), sample.scores.end());
+    for (std::size_t h = 0; h < 16; ++h) {
+      if (h == 7) continue;  // its eight span weights tie: the largest is on an arbitrary needle token
+      EXPECT_NEAR(s["retrieval"][h], h == 8 ? 1.0 : 0.0, 1e-9) << h;
+    }
+    EXPECT_LE(s["retrieval"][7], 0.125 + 1e-9);
+    EXPECT_NEAR(s["semantic-retrieval-sum"][8], 8.0, 1e-3);
+    EXPECT_NEAR(s["semantic-retrieval-sum"][7], 5.8030, 1e-3);
+    EXPECT_NEAR(s["semantic-retrieval-sum"][3], 3.5, 1e-3);
+    EXPECT_NEAR(s["semantic-retrieval"][8], 1.0, 1e-3);
+    EXPECT_NEAR(s["semantic-retrieval"][7], 0.7254, 1e-3);
+    EXPECT_NEAR(s["semantic-retrieval"][3], 0.4375, 1e-3);
+    EXPECT_LT(s["semantic-retrieval"][6], 0.05);
+    EXPECT_NEAR(s["retrieval-reasoning"][8], 1.0, 1e-3);
+    EXPECT_NEAR(s["retrieval-reasoning"][3], 0.4375, 1e-3);
+  }
+}
+
+TEST(PlantedRoles, OnlyTwoHeadsMatter) {
+  Planted model;
+  const auto ids = repeated(24);
+  const auto losses = [&](const std::vector<heads::HeadId>& removed) {
+    RunRequest request;
+    request.inputs.push_back({.ids = ids, .generate = 0, .targets = next_token_targets(ids, 25), .logit_rows = {}});
+    if (!removed.empty()) request.interventions = {intervention::ablate_heads(removed)};
+    request.plan.layers = {};
+    return model.runner->run(request).outputs[0].target_logprob;
+  };
+  std::vector<heads::HeadId> others;
+  for (int l = 0; l < 2; ++l)
+    for (int h = 1; h < 8; ++h) others.push_back({l, h});
+  EXPECT_EQ(losses(others), losses({}));
+  for (const heads::HeadId needed : {heads::HeadId{0, 0}, heads::HeadId{1, 0}}) {
+    const auto loss = losses({needed});
+    for (const float logprob : loss) EXPECT_LT(logprob, -1.0f);
+  }
+  for (const float logprob : losses({})) EXPECT_GT(logprob, -1e-3f);
+}
+
+TEST(PlantedRoles, OneKvHeadMustNotStream) {
+  Planted model;
+  const Experiment streaming = streaming_experiment();
+  HeadValues error(16, 0.0);
+  for (std::size_t item : {0u, 2u}) {  // layer 0, layer 1
+    const HeadSample sample = streaming.run(model.context(), item);
+    const HeadValues& values = sample.scores[0].second;
+    for (std::size_t h = 0; h < 16; ++h)
+      if (!std::isnan(values[h])) error[h] = values[h];
+  }
+  for (std::size_t h = 0; h < 16; ++h) EXPECT_NEAR(error[h], h / 2 == 4 ? 0.26794 : 0.0, 1e-4) << h;
+}
+
+TEST(PlantedRoles, TheInductionHeadIsActiveOnRepeatsOnly) {
+  Planted model;
+  const auto plan = model.plan("domains");
+  const auto& contrast = plan.find_score("domain-contrast")->value;
+  const auto& switches = plan.find_score("active-dormant")->value;
+  EXPECT_NEAR(contrast[8], 1.0, 1e-3);
+  EXPECT_EQ(switches[8], 1.0);
+  EXPECT_EQ(switches[9], 0.0);  // rests always
+  EXPECT_EQ(switches[0], 0.0);
+}
+
+TEST(PlantedRoles, VariantsKeepTheirRoles) {
+  for (const Variant variant : {Variant::mha, Variant::mqa}) {
+    Planted model({.variant = variant});
+    EXPECT_EQ(model.plan("repeats,needles,text", 4).primary_lh, expected_roles()) << to_string(variant);
+  }
+  Planted weak({.variant = Variant::weak});
+  const auto plan = weak.plan("needles", 4);
+  EXPECT_NEAR(plan.find_score("retrieval")->value[8], 1.0, 1e-9);
+  EXPECT_NEAR(plan.find_score("semantic-retrieval")->value[8], 0.72, 0.02);
+}
+
+TEST(PlantedRoles, LittleNoiseKeepsThemMuchNoiseIsReported) {
+  for (const std::uint64_t seed : {1, 2}) {
+    Planted noisy({.variant = Variant::noise, .sigma = 0.005, .seed = seed});
+    EXPECT_EQ(noisy.plan("repeats,needles,text", 12).primary_lh, expected_roles()) << seed;
+  }
+  int lost = 0;
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    Planted broken({.variant = Variant::noise, .sigma = 0.02, .seed = seed});
+    const auto plan = broken.plan("needles", 6);
+    const auto* retrieval = plan.find_score("retrieval");
+    lost += retrieval == nullptr || !(retrieval->value[8] >= 0.9);
+  }
+  EXPECT_GE(lost, 2);
+}
+
+TEST(PlantedRoles, BeyondAWindowNothingIsRetrieved) {
+  Planted model({.variant = Variant::windowed});
+  const auto plan = model.plan("repeats,needles", 12);
+  const Json& groups = plan.other["experiments"]["needles"]["groups"];
+  EXPECT_EQ(groups["512"]["counted"], 0);  // out of sight
+  EXPECT_GE(groups["256"]["counted"], 2);  // the deepest ones are near enough
+  EXPECT_LE(groups["256"]["counted"], 3);
+  EXPECT_NEAR(plan.find_score("retrieval")->value[8], 1.0, 1e-9);
+  EXPECT_THAT(plan.labels_lh[8], ::testing::IsSupersetOf({"retrieval", "induction", "windowed"}));
+  EXPECT_THAT(plan.labels_lh[0], ::testing::Not(::testing::Contains("windowed")));
+}
+
+TEST(PlantedRoles, ThreadsAndRepetitionChangeNothing) {
+  Planted model;
+  const HeadSample once = needles_experiment().run(model.context(), 3),
+                   again = needles_experiment().run(model.context(), 3);
+  EXPECT_EQ(to_json(once), to_json(again));
+  engine::Engine single(formats::open_model(model.folder.path()), engine::EngineOptions{.threads = 1});
+  const auto runner = engine::make_model_runner(single);
+  EXPECT_EQ(to_json(needles_experiment().run({*runner, model.inputs, {}}, 3)), to_json(once));
+}
+
+}  // namespace
+}  // namespace headlight::analysis
