@@ -3,12 +3,15 @@
 //
 //     head-study MODEL --headplan headplan.json --score retrieval --task needles -o study.json
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "analysis/roles/ablation_study.h"
+#include "analysis/roles/attention_influence.h"
 #include "app/cli/role_inputs.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -29,6 +32,40 @@ struct Options {
   bool force = false;
 };
 
+/// Texts of every kind, ranked by how much they need the heads with the largest scores.
+Json influence_of(const analysis::ExperimentContext& context, const heads::Headplan& plan,
+                  std::span<const double> value_lh, double share) {
+  constexpr std::size_t kTokens = 512;
+  std::vector<std::vector<std::int32_t>> texts;
+  std::vector<std::string> names;
+  for (const auto& document : context.inputs.domains) {
+    auto ids = context.inputs.codec.encode(document.text);
+    ids.resize(std::min(ids.size(), kTokens));
+    texts.push_back(std::move(ids));
+    names.push_back(document.domain);
+  }
+  texts.push_back(analysis::repeated_sequence(context.inputs.pool, 200, context.inputs.seed, 0).ids);
+  names.emplace_back("random repeats");
+  const auto count = std::max(1LL, std::llround(share * static_cast<double>(plan.model.grid.size())));
+  const auto chosen = analysis::top_heads(plan.model.grid, value_lh, static_cast<std::size_t>(count));
+  const auto found = analysis::attention_influence(context, chosen, texts);
+  Json json = {{"share", share}, {"texts", Json::array()}};
+  for (const auto id : chosen) json["heads"].push_back(heads::to_string(id));
+  for (std::size_t k = 0; k < found.size(); ++k)
+    json["texts"].push_back({{"text", names[k]},
+                             {"tokens", texts[k].size()},
+                             {"loss", found[k].loss},
+                             {"loss_masked", found[k].loss_masked},
+                             {"influence", found[k].influence}});
+  return json;
+}
+
+void save(const Json& result, const std::string& path) {
+  OutputFile file(path, true);
+  file.write(dump_json(result) + "\n");
+  file.commit();
+}
+
 void run(const Options& options) {
   check_output_path(options.output, options.force);
   const heads::Headplan plan = heads::load_headplan(options.headplan);
@@ -43,6 +80,7 @@ void run(const Options& options) {
     std::swap(inputs.haystack, inputs.documents.front().text);
   }
   const analysis::ExperimentContext context{*runner, inputs, {}};
+  if (options.task == "influence") return save(influence_of(context, plan, value_lh, 0.05), options.output);
   const auto task = options.task == "needles" ? analysis::make_needle_ablation(context, options.needles)
                                               : analysis::make_repeat_ablation(context);
   analysis::StudyOptions study;
@@ -56,9 +94,7 @@ void run(const Options& options) {
     result["score"] = options.score;
     result["task"] = task->describe();
     result["resolved"] = task->num_samples() >= 30 || options.task != "needles";
-    OutputFile file(options.output, true);
-    file.write(dump_json(result) + "\n");
-    file.commit();
+    save(result, options.output);
   };
   analysis::run_ablation_study(*task, plan.model.grid, value_lh, study, options.seed, {});
 }
@@ -71,7 +107,9 @@ int main(int argc, char** argv) {
   app.add_option("MODEL", options.model, "Model file, folder or registry name")->required();
   app.add_option("--headplan", options.headplan, "Where the score is")->required();
   app.add_option("--score", options.score, "Score of the headplan")->capture_default_str();
-  app.add_option("--task", options.task, "needles or repeats")->check(CLI::IsMember({"needles", "repeats"}));
+  app.add_option("--task", options.task,
+                 "needles, repeats, or influence: texts ranked by how much they need the top 5 %")
+      ->check(CLI::IsMember({"needles", "repeats", "influence"}));
   app.add_option("--shares", options.shares, "Shares of all heads to remove")->delimiter(',');
   app.add_option("--draws", options.draws, "Random sets per share")->capture_default_str();
   app.add_option("--length", options.needles.length, "Tokens of a needle prompt")->capture_default_str();

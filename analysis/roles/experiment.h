@@ -37,11 +37,12 @@ struct RoleInputs {
   std::vector<RotaryFrequencies> rotary_l;  ///< [L]
   std::function<InstructionPrompt(const std::string& instruction, const std::string& data)> instruction_prompt;
   std::vector<TextNeedle> needles;
-  std::string haystack;             ///< where needles are hidden
-  std::vector<Document> documents;  ///< what is read
-  std::vector<Document> domains;    ///< short texts of different kinds
-  std::vector<std::string> traces;  ///< reasoning written out, sentence by sentence
-  std::string instruction;          ///< of the injection test
+  std::vector<std::int64_t> needle_lengths = {256, 512, 1024, 2048};  ///< tokens of needle prompts, ascending
+  std::string haystack;                                               ///< where needles are hidden
+  std::vector<Document> documents;                                    ///< what is read
+  std::vector<Document> domains;                                      ///< short texts of different kinds
+  std::vector<std::string> traces;                                    ///< reasoning written out, sentence by sentence
+  std::string instruction;                                            ///< of the injection test
   std::vector<std::string> data_sentences, injected_words;
   /// The model's final norm on one row of the residual stream.
   std::function<std::vector<double>(std::span<const float>)> final_norm;
@@ -93,6 +94,7 @@ Experiment tracker_experiment();
 Experiment reading_range_experiment();
 Experiment receivers_experiment();
 Experiment domains_experiment();
+Experiment suppression_experiment();
 Experiment ablation_experiment();
 Experiment streaming_experiment();
 

@@ -1,6 +1,7 @@
 // Which heads copy a needle out of a haystack: retrieval, semantic retrieval, retrieval and reasoning, in one pass.
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -14,15 +15,15 @@
 namespace headlight::analysis {
 namespace {
 
-constexpr std::int64_t kLengths[] = {256, 512, 1024, 2048};
-constexpr int kDepths = 10;
+constexpr std::int64_t kShortest = 128;
+constexpr std::size_t kDepths = 10;
 
 /// Lengths that leave room for the answer.
-std::vector<std::int64_t> lengths_for(const capture::ModelInfo& model) {
+std::vector<std::int64_t> lengths_for(const RoleInputs& inputs, const capture::ModelInfo& model) {
   std::vector<std::int64_t> lengths;
-  for (const std::int64_t length : kLengths) {
+  for (const std::int64_t length : inputs.needle_lengths) {
     const std::int64_t fitting = std::min(length, model.context_length - kMostAnswerTokens);
-    if (fitting >= kLengths[0] / 2 && (lengths.empty() || fitting > lengths.back())) lengths.push_back(fitting);
+    if (fitting >= kShortest && (lengths.empty() || fitting > lengths.back())) lengths.push_back(fitting);
   }
   return lengths;
 }
@@ -30,10 +31,16 @@ std::vector<std::int64_t> lengths_for(const capture::ModelInfo& model) {
 std::vector<ExperimentItem> items(const RoleInputs& inputs, const capture::ModelInfo& model) {
   std::vector<ExperimentItem> out;
   if (!can_make_needles(inputs)) return out;
-  for (const std::int64_t length : lengths_for(model))
-    for (int depth = 0; depth < kDepths; ++depth)
+  for (const std::int64_t length : lengths_for(inputs, model))
+    for (std::size_t depth = 0; depth < kDepths; ++depth)
       out.push_back({fmt::format("{}/{}", length, depth), std::to_string(length)});
   return out;
+}
+
+/// Which needle: the same for the same length and depth, whatever other lengths there are.
+std::size_t needle_number(std::int64_t length, std::size_t depth) {
+  const auto doublings = std::bit_width(static_cast<std::uint64_t>(std::max<std::int64_t>(256, length)) / 256) - 1;
+  return static_cast<std::size_t>(doublings) * kDepths + depth;
 }
 
 /// Scores of every head from the rows that produced the answer.
@@ -64,10 +71,9 @@ void score_heads(const ExperimentContext& context, const NeedleSample& needle, c
 }
 
 HeadSample run(const ExperimentContext& context, std::size_t item) {
-  const auto lengths = lengths_for(context.runner.model());
-  const std::int64_t length = lengths[item / kDepths];
-  const double depth = static_cast<double>(item % kDepths) / (kDepths - 1);
-  const NeedleSample needle = make_needle(context.inputs, item, length, depth);
+  const std::int64_t length = lengths_for(context.inputs, context.runner.model())[item / kDepths];
+  const double depth = static_cast<double>(item % kDepths) / static_cast<double>(kDepths - 1);
+  const NeedleSample needle = make_needle(context.inputs, needle_number(length, item % kDepths), length, depth);
   HeadSample sample{.group = std::to_string(length), .counted = false, .scores = {}, .facts = {}};
   sample.facts = {{"length", needle.ids.size()}, {"depth", depth}, {"answer_tokens", needle.answer.size()}};
   if (needle.answer.begin < 0) {
@@ -98,7 +104,7 @@ Experiment needles_experiment() {
                {"retrieval-reasoning", "sum over steps of the mass that the m largest weights have on the needle / m"}},
           .derived = {},
           .params = [](const RoleInputs& inputs, const capture::ModelInfo& model) -> Json {
-            return {{"lengths", lengths_for(model)},
+            return {{"lengths", lengths_for(inputs, model)},
                     {"depths", kDepths},
                     {"needles", inputs.codec ? Json("text") : Json("tokens")},
                     {"counted", "recall > 0.5"}};

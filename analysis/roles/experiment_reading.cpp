@@ -7,6 +7,7 @@
 #include "analysis/roles/model_maps.h"
 #include "analysis/roles/pattern_scores.h"
 #include "analysis/roles/reading_range.h"
+#include "analysis/roles/sentence_suppression.h"
 #include "analysis/roles/sentences.h"
 #include "analysis/roles/text_prompt.h"
 
@@ -68,6 +69,22 @@ std::vector<HeadValues> derive_receivers(std::span<const HeadSample> samples, co
   const auto order = ranking(summary.mean);
   for (std::size_t k = 0; k < std::min<std::size_t>(kReceivers, order.size()); ++k) receiver[order[k]] = 1.0;
   return {std::move(receiver)};
+}
+
+// --- suppression ----------------------------------------------------------------------------------------------------
+
+HeadSample run_suppression(const ExperimentContext& context, std::size_t item) {
+  const Trace trace = trace_of(context.inputs, context.inputs.traces[item]);
+  const auto m = std::ssize(trace.sentences);
+  auto effect_ab = suppress_sentences(context, trace.ids, trace.sentences);
+  center_rows(effect_ab, m);
+  HeadSample sample{.group = "trace", .counted = true, .scores = {}, .facts = {{"sentences", m}}};
+  for (std::int64_t a = 0; a < m; ++a) {
+    Json row = Json::array();
+    for (std::int64_t b = 0; b < a; ++b) row.push_back(effect_ab[static_cast<std::size_t>(a * m + b)]);
+    sample.facts["effect"].push_back(std::move(row));
+  }
+  return sample;
 }
 
 // --- reading range
@@ -204,6 +221,21 @@ Experiment receivers_experiment() {
       .items = receiver_items,
       .run = run_receivers,
       .derive = derive_receivers};
+}
+
+Experiment suppression_experiment() {
+  return {.id = "suppression",
+          .title = "Sentences hidden from later ones",
+          .source = "Thought Anchors: Which LLM Reasoning Steps Matter?",
+          .by_default = false,
+          .scores = {},
+          .derived = {},
+          .params = [](const RoleInputs& inputs, const capture::ModelInfo&) -> Json {
+            return {{"traces", inputs.traces.size()}, {"temperature", 0.6}, {"rows", "less their mean"}};
+          },
+          .items = receiver_items,
+          .run = run_suppression,
+          .derive = {}};
 }
 
 Experiment reading_range_experiment() {

@@ -49,6 +49,7 @@ Json summary_of(const ExperimentSamples& found, const RoleInputs& inputs, const 
                   {"counted", counted},
                   {"groups", groups},
                   {"seconds", std::round(found.seconds * 10) / 10}};
+  for (const HeadSample& sample : found.samples) summary["inputs"].push_back(sample.facts);
   if (found.experiment->params) summary["params"] = found.experiment->params(inputs, model);
   return summary;
 }

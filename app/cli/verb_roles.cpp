@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -23,6 +24,7 @@ struct RolesOptions {
   ModelOptions model;
   std::string suite = "default", output;
   std::int64_t seed = 0;
+  std::vector<std::int64_t> lengths;
   int top = 5;
   bool force = false, restart = false;
 };
@@ -66,6 +68,11 @@ heads::Headplan empty_plan(const capture::ModelInfo& model) {
   plan.model.grid = {model.num_layers, model.num_heads, model.num_kv_heads};
   plan.model.head_dim = model.head_dim;
   return plan;
+}
+
+std::vector<std::int64_t> sorted(std::vector<std::int64_t> lengths) {
+  std::sort(lengths.begin(), lengths.end());
+  return lengths;
 }
 
 /// Runs what the journal does not know yet.
@@ -144,7 +151,8 @@ void roles(Invocation& invocation, const RolesOptions& options) {
   const auto engine = load_engine(options.model);
   check_output_is_new(options.output, engine->model(), {});
   const auto begin = std::chrono::steady_clock::now();
-  const analysis::RoleInputs inputs = make_role_inputs(engine->model(), static_cast<std::uint64_t>(options.seed));
+  analysis::RoleInputs inputs = make_role_inputs(engine->model(), static_cast<std::uint64_t>(options.seed));
+  if (!options.lengths.empty()) inputs.needle_lengths = sorted(options.lengths);
   const auto runner = engine::make_model_runner(*engine);
   RoleJournal journal(options.output, identity_of(*engine, options), options.restart);
   if (journal.num_found() > 0 && !invocation.quiet)
@@ -186,6 +194,11 @@ Verb roles_verb() {
             app.add_option("--suite", options->suite, "default, full, or a list of " + known)
                 ->type_name("LIST")
                 ->capture_default_str()
+                ->group(group);
+            app.add_option("--lengths", options->lengths, "Tokens of needle prompts; default 256,512,1024,2048")
+                ->delimiter(',')
+                ->check(CLI::Range(std::int64_t{128}, std::int64_t{1} << 22))
+                ->type_name("LIST")
                 ->group(group);
             app.add_option("--seed", options->seed, "Seed of the test inputs")
                 ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 53))

@@ -6,10 +6,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "analysis/roles/attention_influence.h"
 #include "analysis/roles/model_maps.h"
 #include "analysis/roles/needle_task.h"
 #include "analysis/roles/pattern_scores.h"
 #include "analysis/roles/role_report.h"
+#include "analysis/roles/sentence_suppression.h"
 #include "app/cli/role_inputs.h"
 #include "core/engine/model_runner.h"
 #include "core/planted/planted_model.h"
@@ -200,6 +202,32 @@ TEST(PlantedRoles, TheInductionHeadIsActiveOnRepeatsOnly) {
   EXPECT_EQ(switches[8], 1.0);
   EXPECT_EQ(switches[9], 0.0);  // rests always
   EXPECT_EQ(switches[0], 0.0);
+}
+
+TEST(PlantedRoles, RepeatsNeedTheInductionHead) {
+  Planted model;
+  const std::vector<std::vector<std::int32_t>> texts = {repeated(24), {0, 2, 3, 4, 5, 6, 7, 8}};
+  const std::vector<heads::HeadId> induction = {{1, 0}}, sinks = {{1, 1}, {1, 2}};
+  const auto none = attention_influence(model.context(), {}, texts);
+  EXPECT_EQ(none[0].influence, 0.0);
+  EXPECT_NEAR(attention_influence(model.context(), sinks, texts)[0].influence, 0.0, 1e-6);  // they write nothing
+  const auto found = attention_influence(model.context(), induction, texts);
+  EXPECT_GT(found[0].influence, 0.3);
+  EXPECT_GT(found[0].influence, 5 * std::abs(found[1].influence));
+  EXPECT_NEAR(found[0].influence, (found[0].loss_masked - found[0].loss) / found[0].loss, 1e-12);
+}
+
+// Three "sentences": what is repeated, something else, the repetition. Only hiding the first changes the last.
+TEST(PlantedRoles, HidingTheSourceOfARepetition) {
+  Planted model;
+  // A token between sentences: the row after a hidden one has lost its previous token.
+  const std::vector<std::int32_t> ids = {0, 20, 21, 22, 23, 24, 2, 3, 4, 5, 6, 7, 20, 21, 22, 23, 24};
+  const std::vector<TokenSpan> sentences = {{1, 6}, {7, 11}, {12, 17}};
+  const auto effect = suppress_sentences(model.context(), ids, sentences);
+  EXPECT_GT(effect[6], -1.0);                    // of sentence 0 on 2: ln KL
+  EXPECT_NEAR(effect[7], std::log(1e-9), 1e-3);  // of sentence 1 on 2
+  EXPECT_NEAR(effect[3], std::log(1e-9), 1e-3);  // of sentence 0 on 1
+  for (const std::size_t k : {0u, 1u, 2u, 4u, 5u, 8u}) EXPECT_TRUE(std::isnan(effect[k]));
 }
 
 TEST(PlantedRoles, VariantsKeepTheirRoles) {
