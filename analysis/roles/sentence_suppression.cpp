@@ -21,13 +21,10 @@ std::vector<float> logits_from(const ExperimentContext& context, const std::vect
   return std::move(context.runner.run(request, context.stop).outputs[0].logits);
 }
 
+/// Hides a sentence from the rows after it.
 intervention::Intervention hide(TokenSpan sentence, std::int64_t num_tokens) {
-  intervention::Intervention mask;
-  mask.id = "hide";
-  mask.method = "key-ablation";
-  mask.params = {{"kind", "mask"}};
+  intervention::Intervention mask = intervention::mask_keys(sentence.begin, sentence.end);
   mask.scope.rows = {.kind = intervention::RowScope::Kind::range, .begin = sentence.end, .end = num_tokens};
-  mask.inputs.spans = {{.begin = sentence.begin, .end = sentence.end, .text = {}}};
   return mask;
 }
 
