@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "analysis/learning/ranking.h"
 #include "base/error.h"
 #include "base/split_mix.h"
 
@@ -86,20 +87,6 @@ void add_interval(ScoreSummary& summary, std::span<const HeadValues* const> samp
   }
 }
 
-std::vector<double> ranks(std::span<const double> values) {
-  std::vector<std::size_t> order(values.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
-  std::vector<double> rank(values.size());
-  for (std::size_t k = 0; k < order.size();) {
-    std::size_t end = k;
-    while (end < order.size() && values[order[end]] == values[order[k]]) ++end;
-    const double mean = 0.5 * static_cast<double>(k + end - 1);
-    for (; k < end; ++k) rank[order[k]] = mean;
-  }
-  return rank;
-}
-
 }  // namespace
 
 Json to_json(const HeadSample& sample) {
@@ -140,11 +127,11 @@ ScoreSummary summarize(std::string_view id, std::span<const HeadSample> samples,
   for (const auto& [group, members] : groups) summary.group_means[group] = mean_of(members);
   for (auto a = summary.group_means.begin(); a != summary.group_means.end(); ++a)
     for (auto b = std::next(a); b != summary.group_means.end(); ++b)
-      summary.stability = std::fmin(summary.stability, spearman(a->second, b->second));
+      summary.stability = std::fmin(summary.stability, rank_agreement(a->second, b->second));
   return summary;
 }
 
-double spearman(std::span<const double> a, std::span<const double> b) {
+double rank_agreement(std::span<const double> a, std::span<const double> b) {
   HEADLIGHT_CHECK(a.size() == b.size());
   std::vector<double> x, y;
   for (std::size_t k = 0; k < a.size(); ++k) {
@@ -152,17 +139,7 @@ double spearman(std::span<const double> a, std::span<const double> b) {
     x.push_back(a[k]);
     y.push_back(b[k]);
   }
-  if (x.size() < 2) return kNaN;
-  x = ranks(x);
-  y = ranks(y);
-  const double mean = 0.5 * static_cast<double>(x.size() - 1);
-  double xx = 0, yy = 0, xy = 0;
-  for (std::size_t k = 0; k < x.size(); ++k) {
-    xx += (x[k] - mean) * (x[k] - mean);
-    yy += (y[k] - mean) * (y[k] - mean);
-    xy += (x[k] - mean) * (y[k] - mean);
-  }
-  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : kNaN;
+  return spearman(x, y);
 }
 
 std::vector<std::size_t> ranking(std::span<const double> values) {

@@ -41,8 +41,8 @@ struct ScoreSummary {
 /// @see Bootstrap Methods: Another Look at the Jackknife
 ScoreSummary summarize(std::string_view id, std::span<const HeadSample> samples, std::uint64_t seed);
 
-/// Rank correlation over entries defined in both, ties share the mean rank; NaN with fewer than 2, or without spread.
-double spearman(std::span<const double> a, std::span<const double> b);
+/// spearman() over entries that are defined in both.
+double rank_agreement(std::span<const double> a, std::span<const double> b);
 
 /// Indices by value, descending, ties by index, NaN left out.
 std::vector<std::size_t> ranking(std::span<const double> values);

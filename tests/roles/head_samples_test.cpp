@@ -53,10 +53,10 @@ TEST(Summarize, OneSampleHasNoInterval) {
 
 TEST(Spearman, Ranks) {
   const std::vector<double> a = {1, 2, 3, 4, NAN}, b = {10, 20, 30, 40, 1}, c = {4, 3, 2, 1, 0}, tied = {1, 1, 2, 2, 0};
-  EXPECT_DOUBLE_EQ(spearman(a, b), 1.0);
-  EXPECT_DOUBLE_EQ(spearman(a, c), -1.0);
-  EXPECT_NEAR(spearman(a, tied), 4.0 / std::sqrt(20.0), 1e-12);
-  EXPECT_TRUE(std::isnan(spearman(std::vector<double>{1, 2}, std::vector<double>{3, 3})));
+  EXPECT_DOUBLE_EQ(rank_agreement(a, b), 1.0);
+  EXPECT_DOUBLE_EQ(rank_agreement(a, c), -1.0);
+  EXPECT_NEAR(rank_agreement(a, tied), 4.0 / std::sqrt(20.0), 1e-12);
+  EXPECT_TRUE(std::isnan(rank_agreement(std::vector<double>{1, 2}, std::vector<double>{3, 3})));
 }
 
 TEST(Ranking, TiesGoByIndex) {
