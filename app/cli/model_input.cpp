@@ -359,7 +359,6 @@ int automatic_device(const ModelOptions& options) {
     return -1;
   std::string why;
   const auto devices = kernels->devices(why);
-  if (devices.empty()) log_debug("device: cpu (" + why + ")");
   return devices.empty() ? -1 : devices.front().index;
 }
 
@@ -421,6 +420,7 @@ formats::ModelFile open_model_file(const ModelOptions& options, bool load_weight
 
 std::unique_ptr<engine::Engine> load_engine(const ModelOptions& options) {
   const engine::EngineOptions chosen = engine_options(options);
+  if (chosen.cuda_device < 0) log_debug("device: cpu");
   const auto load = [&](const engine::EngineOptions& engine) {
     auto loaded = std::make_unique<engine::Engine>(open_model_file(options), engine);
     if (options.device == "auto" && engine.cuda_device >= 0)

@@ -150,7 +150,7 @@ Verb generate_verb() {
       .summary = "Continue a text; prints tokens with log-probability and entropy",
       .examples = {"headlight generate smollm2-135m -p 'The capital of France is' --generate 16",
                    "headlight generate smollm2-135m --chat-file chat.json --temperature 0.7",
-                   "headlight generate smollm2-135m -p 'The capital of France is' --intervention sinks.json --compare"},
+                   "headlight generate smollm2-135m -p 'Hello' --intervention sinks.json --compare"},
       .define = [](CLI::App& app) -> Action {
         auto options = std::make_shared<GenerateOptions>();
         add_model_options(app, options->model);
