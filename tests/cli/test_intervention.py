@@ -21,7 +21,7 @@ class Interventions(CliCase):
         base = self.logits()
         off = self.stack("off.json", {"method": "zero-tuning", "params": {"gamma": 1}},
                          {"method": "act", "params": {"beta": 1.0}}, {"method": "soft-pag", "enabled": False})
-        on = self.stack("on.json", {"method": "zero-tuning", "params": {"gamma": 3}})
+        on = self.stack("on.json", {"id": "tuned", "method": "zero-tuning", "params": {"gamma": 3}})
         self.assertEqual(self.logits("--intervention", off), base)
         self.assertNotEqual(self.logits("--intervention", on), base)
         self.assertNotEqual(self.logits("--intervention", off, "--intervention", "on.json", "--threads", "1"), base)
