@@ -25,6 +25,24 @@ __device__ __forceinline__ void add_block(float* sum, float* largest, float more
   atomicMax(reinterpret_cast<int*>(largest), largest_bits);
 }
 
+/// Adds a block to the map. Of a block wider than a tile of keys this is the part in one tile, which waits for the
+/// others.
+/// @param first_key, tile_keys  the tile; @param key_block  number of the block within it
+__device__ __forceinline__ void store_block(const AttentionParams& p, int tile_keys, int head, int block_row,
+                                            int first_key, int key_block, float sum, int largest) {
+  const std::int64_t row = static_cast<std::int64_t>(head) * p.to.block_count + block_row;
+  if (block_row >= p.to.block_count) {
+    // A tile reaches beyond the last block: nothing is visible there.
+  } else if (p.block_edge > tile_keys) {
+    const std::int64_t tiles = (p.num_keys + kColumnTileKeys - 1) / kColumnTileKeys;
+    p.partial_sum[row * tiles + first_key / kColumnTileKeys] = sum;
+    p.partial_max[row * tiles + first_key / kColumnTileKeys] = __int_as_float(largest);
+  } else if (const std::int64_t column = first_key / p.block_edge + key_block; column < p.to.block_count) {
+    const std::int64_t at = row * p.to.block_count + column;
+    add_block(p.to.block_sum + at, p.to.block_max + at, sum, largest);
+  }
+}
+
 /// Reduces kCount values (2, 4 or 8) over the warp at once: afterwards the lanes of each part of 32 / kCount hold one
 /// of them. @return value number lane / (32 / kCount)
 template <int kCount, class Value, class Op>
@@ -215,18 +233,7 @@ class BlockSums {
 
  private:
   __device__ __forceinline__ void flush() {
-    const int block_row = last_ / p_.block_edge;
-    const std::int64_t row = head_ * p_.to.block_count + block_row;
-    if (block_row >= p_.to.block_count) {
-      // A tile reaches beyond the last block: nothing is visible there.
-    } else if (p_.block_edge > kColumnTileKeys) {
-      const std::int64_t tiles = (p_.num_keys + kColumnTileKeys - 1) / kColumnTileKeys;
-      p_.partial_sum[row * tiles + first_key_ / kColumnTileKeys] = sum_;
-      p_.partial_max[row * tiles + first_key_ / kColumnTileKeys] = __int_as_float(largest_);
-    } else if (const std::int64_t column = first_key_ / p_.block_edge + key_block_; column < p_.to.block_count) {
-      const std::int64_t at = row * p_.to.block_count + column;
-      add_block(p_.to.block_sum + at, p_.to.block_max + at, sum_, largest_);
-    }
+    store_block(p_, kColumnTileKeys, head_, last_ / p_.block_edge, first_key_, key_block_, sum_, largest_);
     sum_ = 0.0f;
     largest_ = 0;
     last_ = -1;

@@ -85,18 +85,7 @@ class BlockCollector {
 
  private:
   __device__ void flush(int key_block) {
-    const int block_row = (next_ - 1) / p_.block_edge;
-    const std::int64_t row = static_cast<std::int64_t>(head_) * p_.to.block_count + block_row;
-    if (block_row >= p_.to.block_count) {
-      // A tile reaches beyond the last block: nothing is visible there.
-    } else if (p_.block_edge > kKeys) {
-      const std::int64_t tiles = (p_.num_keys + kColumnTileKeys - 1) / kColumnTileKeys;
-      p_.partial_sum[row * tiles + first_key_ / kColumnTileKeys] = sum_;
-      p_.partial_max[row * tiles + first_key_ / kColumnTileKeys] = __int_as_float(largest_);
-    } else if (const std::int64_t column = first_key_ / p_.block_edge + key_block; column < p_.to.block_count) {
-      const std::int64_t at = row * p_.to.block_count + column;
-      add_block(p_.to.block_sum + at, p_.to.block_max + at, sum_, largest_);
-    }
+    store_block(p_, kKeys, head_, (next_ - 1) / p_.block_edge, first_key_, key_block, sum_, largest_);
     sum_ = 0.0f;
     largest_ = 0;
     next_ = 0;

@@ -41,11 +41,6 @@ __device__ __forceinline__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 
-/// Makes what this thread stored in shared memory visible to the products.
-__device__ __forceinline__ void publish_to_products() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 /// Keeps the compiler from moving uses of accumulators across the asynchronous products.
 template <int kCount>
 __device__ __forceinline__ void pin(float (&d)[kCount][4]) {
