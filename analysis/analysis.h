@@ -9,14 +9,12 @@
 #include <string_view>
 #include <vector>
 
+#include "analysis/undefined.h"
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "core/capture/capture_view.h"
 
 namespace headlight::analysis {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
 /// What an analysis takes from its input besides tokens.
 enum class Need {

@@ -11,7 +11,7 @@
 namespace headlight::kernels {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr double kLeastMass = 1e-6;
 
 bool acts_on(const RowStep& step, std::int64_t position) {
@@ -44,7 +44,7 @@ bool masks(const RowProgram& program, std::int64_t position, std::int64_t key) {
     const RowStep& step = program.steps[n];
     if (step.op != RowOp::bias || !acts_on(step, position)) continue;
     for (std::int64_t r = 0; r < step.num_runs; ++r)
-      if (step.runs[r].value == -kInfinity && key >= step.runs[r].begin && key < step.runs[r].end) return true;
+      if (step.runs[r].value == kMasked && key >= step.runs[r].begin && key < step.runs[r].end) return true;
   }
   return false;
 }
@@ -58,7 +58,7 @@ bool leaves_a_key(const RowProgram& program, std::int64_t position, KeyRange key
 void add_bias(const RowProgram& program, const RowStep& step, std::int64_t position, KeyRange keys, float* s,
               float unit) {
   for_runs(step, keys, [&](std::int64_t begin, std::int64_t end, float value) {
-    if (value == -kInfinity && !leaves_a_key(program, position, keys)) return;
+    if (value == kMasked && !leaves_a_key(program, position, keys)) return;
     const float bias = value * unit;
     for (std::int64_t j = begin; j < end; ++j) s[j - keys.begin] += bias;
   });

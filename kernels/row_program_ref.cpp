@@ -10,7 +10,7 @@
 namespace headlight::kernels {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kMaskedScore = -std::numeric_limits<double>::infinity();
 
 std::vector<RowStep> steps_of(const RowProgram& program, std::int64_t position, KeyRange keys, RowOp first,
                               RowOp last) {
@@ -114,7 +114,7 @@ void reference_change_scores(const RowProgram& program, std::int64_t position, K
   for (const RowStep& step : steps_of(program, position, keys, RowOp::bias, RowOp::bias)) {
     const std::vector<double> value = value_of_keys(step, keys, 0.0);
     for (std::size_t k = 0; k < value.size(); ++k) {
-      if (value[k] == -kInfinity)
+      if (value[k] == kMaskedScore)
         masked[k] = true;
       else
         bias[k] += value[k];
@@ -122,7 +122,7 @@ void reference_change_scores(const RowProgram& program, std::int64_t position, K
   }
   const bool keep_masks = std::find(masked.begin(), masked.end(), false) != masked.end();
   for (std::size_t k = 0; k < scores.size(); ++k)
-    scores[k] = masked[k] && keep_masks ? -kInfinity : scores[k] + bias[k];
+    scores[k] = masked[k] && keep_masks ? kMaskedScore : scores[k] + bias[k];
 }
 
 void reference_change_weights(const RowProgram& program, std::int64_t position, KeyRange keys,

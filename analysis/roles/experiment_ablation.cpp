@@ -2,20 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <fmt/format.h>
 
 #include "analysis/roles/model_maps.h"
 #include "analysis/roles/needle_task.h"
 #include "analysis/roles/text_prompt.h"
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr std::int64_t kTextTokens = 256;
+constexpr std::int64_t kAblationTokens = 256;
 constexpr std::size_t kTexts = 4;
 
 /// Every layer with every input, as items "layer/input".
@@ -39,16 +38,16 @@ double loss_of(const ExperimentContext& context, const std::vector<std::int32_t>
 }
 
 std::vector<ExperimentItem> ablation_items(const RoleInputs& inputs, const capture::ModelInfo& model) {
-  if (model.context_length < kTextTokens || inputs.pool.eligible.empty()) return {};
+  if (model.context_length < kAblationTokens || inputs.pool.eligible.empty()) return {};
   return layer_items(model, kTexts);
 }
 
 HeadSample run_ablation(const ExperimentContext& context, std::size_t item) {
   const capture::ModelInfo& model = context.runner.model();
   const int layer = static_cast<int>(item / kTexts);
-  const auto ids = text_prompt(context.inputs, item % kTexts, kTexts, kTextTokens);
+  const auto ids = text_prompt(context.inputs, item % kTexts, kTexts, kAblationTokens);
   const double whole = loss_of(context, ids, {});
-  HeadValues difference(num_heads_of(model), kNaN);
+  HeadValues difference(num_heads_of(model), kUndefined);
   for (int h = 0; h < model.num_heads; ++h)
     difference[static_cast<std::size_t>(layer * model.num_heads + h)] =
         loss_of(context, ids, {intervention::ablate_heads({{layer, h}})}) - whole;
@@ -155,7 +154,7 @@ HeadSample run_streaming(const ExperimentContext& context, std::size_t item) {
   const StreamWindow window = window_for(context.inputs);
   const RunResult whole = run_labelled(context, prompt, layer, {});
   const auto expected = final_states(context, whole, prompt.first);
-  HeadValues error(num_heads_of(model), kNaN);
+  HeadValues error(num_heads_of(model), kUndefined);
   for (int kv = 0; kv < model.num_kv_heads; ++kv) {
     std::vector<intervention::HeadValues> outputs;
     for (int h = kv * readers; h < (kv + 1) * readers; ++h)
@@ -182,7 +181,7 @@ Experiment ablation_experiment() {
           .scores = {{"ablation", "loss on text without the head - loss with it, nats per token"}},
           .derived = {},
           .params = [](const RoleInputs&, const capture::ModelInfo&) -> Json {
-            return {{"texts", kTexts}, {"tokens", kTextTokens}, {"method", "zero"}};
+            return {{"texts", kTexts}, {"tokens", kAblationTokens}, {"method", "zero"}};
           },
           .items = ablation_items,
           .run = run_ablation,

@@ -15,7 +15,7 @@
 namespace headlight::analysis {
 namespace {
 
-constexpr std::int64_t kShortest = 128;
+constexpr std::int64_t kShortestHaystack = 128;
 constexpr std::size_t kDepths = 10;
 
 /// Lengths that leave room for the answer.
@@ -23,12 +23,12 @@ std::vector<std::int64_t> lengths_for(const RoleInputs& inputs, const capture::M
   std::vector<std::int64_t> lengths;
   for (const std::int64_t length : inputs.needle_lengths) {
     const std::int64_t fitting = std::min(length, model.context_length - kMostAnswerTokens);
-    if (fitting >= kShortest && (lengths.empty() || fitting > lengths.back())) lengths.push_back(fitting);
+    if (fitting >= kShortestHaystack && (lengths.empty() || fitting > lengths.back())) lengths.push_back(fitting);
   }
   return lengths;
 }
 
-std::vector<ExperimentItem> items(const RoleInputs& inputs, const capture::ModelInfo& model) {
+std::vector<ExperimentItem> needle_items(const RoleInputs& inputs, const capture::ModelInfo& model) {
   std::vector<ExperimentItem> out;
   if (!can_make_needles(inputs)) return out;
   for (const std::int64_t length : lengths_for(inputs, model))
@@ -70,7 +70,7 @@ void score_heads(const ExperimentContext& context, const NeedleSample& needle, c
                    {"retrieval-reasoning", reasoning}};
 }
 
-HeadSample run(const ExperimentContext& context, std::size_t item) {
+HeadSample run_needle(const ExperimentContext& context, std::size_t item) {
   const std::int64_t length = lengths_for(context.inputs, context.runner.model())[item / kDepths];
   const double depth = static_cast<double>(item % kDepths) / static_cast<double>(kDepths - 1);
   const NeedleSample needle = make_needle(context.inputs, needle_number(length, item % kDepths), length, depth);
@@ -109,8 +109,8 @@ Experiment needles_experiment() {
                     {"needles", inputs.codec ? Json("text") : Json("tokens")},
                     {"counted", "recall > 0.5"}};
           },
-          .items = items,
-          .run = run,
+          .items = needle_items,
+          .run = run_needle,
           .derive = {}};
 }
 

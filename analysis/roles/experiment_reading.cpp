@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "analysis/roles/model_maps.h"
 #include "analysis/roles/pattern_scores.h"
@@ -10,11 +9,10 @@
 #include "analysis/roles/sentence_suppression.h"
 #include "analysis/roles/sentences.h"
 #include "analysis/roles/text_prompt.h"
+#include "analysis/undefined.h"
 
 namespace headlight::analysis {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // --- receivers ------------------------------------------------------------------------------------------------------
 
@@ -55,7 +53,7 @@ HeadSample run_receivers(const ExperimentContext& context, std::size_t item) {
   for_each_map(context, *result.capture, 0, n, [&](std::size_t, std::span<const float> attn_ij) {
     const ReceiverScore score = receiver_score({n, attn_ij}, trace.sentences);
     kurtosis.push_back(score.kurtosis);
-    floored.push_back(score.above_floor ? score.kurtosis : kNaN);
+    floored.push_back(score.above_floor ? score.kurtosis : kUndefined);
   });
   HeadSample sample{.group = "trace", .counted = true, .scores = {}, .facts = {{"sentences", trace.sentences.size()}}};
   sample.scores = {{"receiver-kurtosis", kurtosis}, {"receiver-kurtosis-floored", floored}};
@@ -193,7 +191,7 @@ std::vector<HeadValues> derive_domains(std::span<const HeadSample> samples, cons
   const ScoreSummary summary = summarize("first-token-domains", samples, 0);
   HeadValues contrast, switches;
   for (std::size_t h = 0; h < num_heads_of(model); ++h) {
-    double low = kNaN, high = kNaN;
+    double low = kUndefined, high = kUndefined;
     for (const auto& [domain, mean] : summary.group_means) {
       low = std::fmin(low, mean[h]);
       high = std::fmax(high, mean[h]);

@@ -15,7 +15,7 @@ struct Size {
 };
 constexpr Size kSizes[] = {{50, 8}, {200, 2}};
 
-std::vector<ExperimentItem> items(const RoleInputs& inputs, const capture::ModelInfo& model) {
+std::vector<ExperimentItem> repeat_items(const RoleInputs& inputs, const capture::ModelInfo& model) {
   std::vector<ExperimentItem> out;
   for (const auto& [period, count] : kSizes) {
     const bool fits =
@@ -44,7 +44,7 @@ std::vector<std::pair<std::string, double>> named(const PatternScores& s, bool l
           {"distance", s.distance}};
 }
 
-HeadSample run(const ExperimentContext& context, std::size_t item) {
+HeadSample run_repeat(const ExperimentContext& context, std::size_t item) {
   const std::int64_t period = item < static_cast<std::size_t>(kSizes[0].count) ? kSizes[0].period : kSizes[1].period;
   const auto sequence = repeated_sequence(context.inputs.pool, period, context.inputs.seed, item);
   const auto result = record_prompt(context, {.ids = sequence.ids});
@@ -91,8 +91,8 @@ Experiment repeats_experiment() {
           .params = [](const RoleInputs&, const capture::ModelInfo&) -> Json {
             return {{"periods", {kSizes[0].period, kSizes[1].period}}, {"samples", {kSizes[0].count, kSizes[1].count}}};
           },
-          .items = items,
-          .run = run,
+          .items = repeat_items,
+          .run = run_repeat,
           .derive = {}};
 }
 

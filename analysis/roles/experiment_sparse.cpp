@@ -9,21 +9,21 @@
 namespace headlight::analysis {
 namespace {
 
-constexpr std::int64_t kTokens = 2048, kShortest = 512;
-constexpr double kShare = 0.1;
+constexpr std::int64_t kSparseTokens = 2048, kSparseShortest = 512;
+constexpr double kSparseShare = 0.1;
 
-std::int64_t length_for(const capture::ModelInfo& model) {
-  return std::min(kTokens, model.context_length);
+std::int64_t sparse_length(const capture::ModelInfo& model) {
+  return std::min(kSparseTokens, model.context_length);
 }
 
-std::vector<ExperimentItem> items(const RoleInputs& inputs, const capture::ModelInfo& model) {
-  if (length_for(model) < kShortest || inputs.pool.eligible.empty()) return {};
-  return {{"0", std::to_string(length_for(model))}};
+std::vector<ExperimentItem> sparse_items(const RoleInputs& inputs, const capture::ModelInfo& model) {
+  if (sparse_length(model) < kSparseShortest || inputs.pool.eligible.empty()) return {};
+  return {{"0", std::to_string(sparse_length(model))}};
 }
 
-HeadSample run(const ExperimentContext& context, std::size_t) {
+HeadSample run_sparse(const ExperimentContext& context, std::size_t) {
   const capture::ModelInfo& model = context.runner.model();
-  const std::int64_t n = length_for(model), first = n / 2;
+  const std::int64_t n = sparse_length(model), first = n / 2;
   const auto result = record_prompt(context, {.ids = text_prompt(context.inputs, 0, 1, n)});
   const capture::CaptureView& view = *result.capture;
   const std::int64_t head_dim = model.head_dim;
@@ -33,8 +33,8 @@ HeadSample run(const ExperimentContext& context, std::size_t) {
     const int layer = static_cast<int>(index) / model.num_heads, head = static_cast<int>(index) % model.num_heads;
     view.read_q(0, layer, head, 0, n, q.data());
     view.read_k(0, layer, head * model.num_kv_heads / model.num_heads, 0, n, k.data());
-    const SparsePattern pattern =
-        sparse_pattern({.n = n, .first_row = first, .rows = n - first, .attn_ij = attn_ij}, q, k, head_dim, kShare);
+    const SparsePattern pattern = sparse_pattern({.n = n, .first_row = first, .rows = n - first, .attn_ij = attn_ij}, q,
+                                                 k, head_dim, kSparseShare);
     a_shape.push_back(pattern.a_shape);
     vertical_slash.push_back(pattern.vertical_slash);
     block_sparse.push_back(pattern.block_sparse);
@@ -61,10 +61,10 @@ Experiment sparse_experiment() {
                      {"sparse-class", "0 a-shape, 1 vertical-slash, 2 block-sparse, 3 dense (none recovers 0.9)"}},
           .derived = {},
           .params = [](const RoleInputs&, const capture::ModelInfo& model) -> Json {
-            return {{"tokens", length_for(model)}, {"share", kShare}, {"rows", "second half"}};
+            return {{"tokens", sparse_length(model)}, {"share", kSparseShare}, {"rows", "second half"}};
           },
-          .items = items,
-          .run = run,
+          .items = sparse_items,
+          .run = run_sparse,
           .derive = {}};
 }
 

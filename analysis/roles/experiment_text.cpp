@@ -9,18 +9,18 @@
 namespace headlight::analysis {
 namespace {
 
-constexpr std::int64_t kTokens = 1024, kShortest = 512, kLocal = 16;
+constexpr std::int64_t kTokens = 1024, kTextShortest = 512, kLocal = 16;
 constexpr std::int64_t kFewestRows = 8;
 constexpr int kSamples = 8;
 constexpr std::int64_t kMeanQkLength = 500;
 
-std::int64_t length_for(const capture::ModelInfo& model) {
+std::int64_t text_length(const capture::ModelInfo& model) {
   return std::min(kTokens, model.context_length);
 }
 
-std::vector<ExperimentItem> items(const RoleInputs& inputs, const capture::ModelInfo& model) {
+std::vector<ExperimentItem> text_items(const RoleInputs& inputs, const capture::ModelInfo& model) {
   std::vector<ExperimentItem> out;
-  if (length_for(model) < kShortest || inputs.pool.eligible.empty()) return out;
+  if (text_length(model) < kTextShortest || inputs.pool.eligible.empty()) return out;
   for (int k = 0; k < kSamples; ++k) out.push_back({std::to_string(k), "text"});
   return out;
 }
@@ -108,10 +108,10 @@ HeadValues mean_qk(const ExperimentContext& context, const capture::CaptureView&
   return scores;
 }
 
-HeadSample run(const ExperimentContext& context, std::size_t item) {
-  const auto result = record_prompt(
-      context,
-      {.ids = text_prompt(context.inputs, item, kSamples, length_for(context.runner.model())), .local_window = kLocal});
+HeadSample run_text(const ExperimentContext& context, std::size_t item) {
+  const auto result =
+      record_prompt(context, {.ids = text_prompt(context.inputs, item, kSamples, text_length(context.runner.model())),
+                              .local_window = kLocal});
   const capture::CaptureView& view = *result.capture;
   HeadSample sample{.group = "text", .counted = true, .scores = {}, .facts = {{"tokens", view.record(0).num_rows}}};
   BestColumns columns = best_columns(view);
@@ -141,10 +141,10 @@ Experiment text_experiment() {
                       GroupReduce::mean}},
           .derived = {},
           .params = [](const RoleInputs& inputs, const capture::ModelInfo& model) -> Json {
-            return {{"tokens", length_for(model)}, {"samples", kSamples}, {"text", static_cast<bool>(inputs.codec)}};
+            return {{"tokens", text_length(model)}, {"samples", kSamples}, {"text", static_cast<bool>(inputs.codec)}};
           },
-          .items = items,
-          .run = run,
+          .items = text_items,
+          .run = run_text,
           .derive = {}};
 }
 

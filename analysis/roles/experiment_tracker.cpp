@@ -11,7 +11,7 @@ namespace {
 constexpr int kPairs = 30;
 constexpr double kDeviations = 4.0;
 
-std::vector<ExperimentItem> items(const RoleInputs& inputs, const capture::ModelInfo&) {
+std::vector<ExperimentItem> tracker_items(const RoleInputs& inputs, const capture::ModelInfo&) {
   std::vector<ExperimentItem> out;
   if (!inputs.instruction_prompt || inputs.data_sentences.empty() || inputs.injected_words.empty()) return out;
   for (int k = 0; k < kPairs; ++k) out.push_back({std::to_string(k), "pair"});
@@ -29,7 +29,7 @@ HeadValues focus_of(const ExperimentContext& context, const std::string& data) {
   return values;
 }
 
-HeadSample run(const ExperimentContext& context, std::size_t item) {
+HeadSample run_tracker(const ExperimentContext& context, std::size_t item) {
   const RoleInputs& inputs = context.inputs;
   const std::string& sentence = inputs.data_sentences[item % inputs.data_sentences.size()];
   const std::string& word = inputs.injected_words[item % inputs.injected_words.size()];
@@ -62,8 +62,8 @@ Experiment tracker_experiment() {
       .params = [](const RoleInputs& inputs, const capture::ModelInfo&) -> Json {
         return {{"pairs", kPairs}, {"k", kDeviations}, {"instruction", inputs.instruction}};
       },
-      .items = items,
-      .run = run,
+      .items = tracker_items,
+      .run = run_tracker,
       .derive = derive};
 }
 

@@ -2,17 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "analysis/learning/ranking.h"
+#include "analysis/undefined.h"
 #include "base/error.h"
 #include "base/split_mix.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr int kResamples = 1000;
 
 Json values_to_json(const HeadValues& values) {
@@ -26,7 +25,7 @@ HeadValues values_from_json(const Json& list, const std::string& path) {
   HeadValues values;
   for (const auto& v : list) {
     if (!v.is_null() && !v.is_number()) throw Error(Errc::bad_format, path + ": expected numbers or null");
-    values.push_back(v.is_null() ? kNaN : v.get<double>());
+    values.push_back(v.is_null() ? kUndefined : v.get<double>());
   }
   return values;
 }
@@ -43,7 +42,7 @@ HeadValues mean_of(std::span<const HeadValues* const> samples) {
     double sum = 0, count = 0;
     for (const HeadValues* values : samples)
       if (!std::isnan((*values)[h])) sum += (*values)[h], count += 1;
-    mean.push_back(count > 0 ? sum / count : kNaN);
+    mean.push_back(count > 0 ? sum / count : kUndefined);
   }
   return mean;
 }
@@ -66,8 +65,8 @@ std::vector<double> defined(std::span<const HeadValues* const> samples, std::siz
 
 void add_interval(ScoreSummary& summary, std::span<const HeadValues* const> samples, std::uint64_t seed) {
   const std::size_t heads = summary.mean.size(), count = samples.size();
-  summary.low.assign(heads, kNaN);
-  summary.high.assign(heads, kNaN);
+  summary.low.assign(heads, kUndefined);
+  summary.high.assign(heads, kUndefined);
   SplitMix64 random = SplitMix64::stream(seed, summary.id, 0);
   std::vector<double> draws(count * kResamples);
   for (double& draw : draws) draw = random.uniform();
@@ -110,7 +109,7 @@ HeadSample head_sample_from_json(const Json& json) {
 ScoreSummary summarize(std::string_view id, std::span<const HeadSample> samples, std::uint64_t seed) {
   ScoreSummary summary;
   summary.id = id;
-  summary.stability = kNaN;
+  summary.stability = kUndefined;
   std::vector<const HeadValues*> all;
   std::map<std::string, std::vector<const HeadValues*>> groups;
   for (const HeadSample& sample : samples) {
@@ -155,7 +154,7 @@ HeadValues to_kv_heads(std::span<const double> value_lh, int num_layers, int num
   const int readers = num_heads / num_kv_heads;
   HeadValues out;
   for (int kv = 0; kv < num_layers * num_kv_heads; ++kv) {
-    double sum = 0, count = 0, largest = kNaN;
+    double sum = 0, count = 0, largest = kUndefined;
     for (int r = 0; r < readers; ++r) {
       const double value = value_lh[static_cast<std::size_t>(kv * readers + r)];
       if (std::isnan(value)) continue;
@@ -163,7 +162,7 @@ HeadValues to_kv_heads(std::span<const double> value_lh, int num_layers, int num
       sum += value;
       count += 1;
     }
-    out.push_back(reduce == GroupReduce::max ? largest : count > 0 ? sum / count : kNaN);
+    out.push_back(reduce == GroupReduce::max ? largest : count > 0 ? sum / count : kUndefined);
   }
   return out;
 }

@@ -2,20 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t kLargestOffset = 16, kFewestRows = 8;
 constexpr double kSinkMass = 0.3, kLeastOffDiagonal = 1e-3;
 
 double mean_of(double sum, double count) {
-  return count > 0 ? sum / count : kNaN;
+  return count > 0 ? sum / count : kUndefined;
 }
 
 double mass_on(std::span<const float> attn_j, const std::vector<std::int64_t>& keys) {
@@ -109,7 +108,7 @@ PatternScores pattern_scores(const AttentionMap& map, const PatternTargets& targ
   out.broad = mean_of(sums.broad, sums.rows);
   out.distance = mean_of(sums.distance, sums.rows);
   out.duplicate_stripe = mean_of(sums.duplicate, sums.duplicate_rows);
-  out.duplicate = sums.duplicate_rows == 0 ? kNaN
+  out.duplicate = sums.duplicate_rows == 0 ? kUndefined
                   : sums.duplicate_off_diagonal < kLeastOffDiagonal * sums.duplicate_rows
                       ? 0.0
                       : sums.duplicate / sums.duplicate_off_diagonal;
@@ -117,7 +116,7 @@ PatternScores pattern_scores(const AttentionMap& map, const PatternTargets& targ
       sums.off_diagonal < kLeastOffDiagonal * std::max(1.0, sums.rows) ? 0.0 : sums.duplicate / sums.off_diagonal;
   out.induction = mean_of(sums.induction, sums.induction_rows);
   out.induction_mass = mean_of(sums.induction, sums.all);
-  out.positional = out.vertical = kNaN;
+  out.positional = out.vertical = kUndefined;
   for (std::size_t d = 2; d < sums.offset.size(); ++d) {
     const double score = mean_of(sums.offset[d], sums.offset_rows[d]);
     if (std::isnan(score) || score <= out.positional) continue;

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
+
+#include "analysis/undefined.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kLeastMass = 1e-6;
 
 }  // namespace
@@ -26,7 +26,7 @@ double mean_span(const AttentionMap& map, bool drop_first) {
     sum += span / (drop_first ? mass : 1.0);
     rows += 1;
   }
-  return rows > 0 ? sum / rows : kNaN;
+  return rows > 0 ? sum / rows : kUndefined;
 }
 
 std::vector<ReadingRange> split_by_span(std::span<const double> span_h, double share) {
@@ -60,7 +60,7 @@ std::vector<double> future_influence(const AttentionMap& map, std::int64_t near,
     const std::int64_t last = std::min(s + far, map.n - 1);
     double sum = 0;
     for (std::int64_t t = s + near; t <= last; ++t) sum += map.row(t)[static_cast<std::size_t>(s)];
-    influence_s.push_back(last >= s + near ? sum / static_cast<double>(last - s - near + 1) : kNaN);
+    influence_s.push_back(last >= s + near ? sum / static_cast<double>(last - s - near + 1) : kUndefined);
   }
   return influence_s;
 }
@@ -97,7 +97,7 @@ std::vector<std::int64_t> peaks(std::span<const double> values, double prominenc
 
 Coupling coupling(std::span<const std::int64_t> plans, std::span<const std::int64_t> anchors, std::int64_t tokens,
                   std::int64_t reach) {
-  if (plans.empty() || tokens < 1) return {kNaN, kNaN};
+  if (plans.empty() || tokens < 1) return {kUndefined, kUndefined};
   double hits = 0;
   for (const std::int64_t t : plans) {
     const auto next = std::lower_bound(anchors.begin(), anchors.end(), t + 1);

@@ -2,16 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <set>
 
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kTemperature = 0.6, kNucleus = 0.9999, kMissingLogit = -1e9;
 constexpr std::size_t kMostTokens = 100;
 
@@ -69,7 +68,7 @@ std::vector<double> log_softmax(std::span<const float> z_v, const std::set<std::
 
 std::vector<double> sentence_matrix(const AttentionMap& map, std::span<const TokenSpan> sentences) {
   const std::size_t m = sentences.size();
-  std::vector<double> mean_ab(m * m, kNaN);
+  std::vector<double> mean_ab(m * m, kUndefined);
   for (std::size_t a = 0; a < m; ++a)
     for (std::size_t b = 0; b <= a; ++b) {
       double sum = 0;
@@ -88,7 +87,7 @@ std::vector<double> vertical_scores(std::span<const double> mean_ab, std::int64_
   std::vector<double> values(mean_ab.begin(), mean_ab.end());
   for (std::size_t a = 0; a < m; ++a) {
     for (std::size_t b = 0; b < m; ++b)
-      if (b + static_cast<std::size_t>(options.proximity) > a) values[a * m + b] = kNaN;
+      if (b + static_cast<std::size_t>(options.proximity) > a) values[a * m + b] = kUndefined;
     if (options.control_depth) rank_row(std::span(values).subspan(a * m, m));
   }
   std::vector<double> vertical;
@@ -99,7 +98,7 @@ std::vector<double> vertical_scores(std::span<const double> mean_ab, std::int64_
       sum += values[a * m + b];
       count += 1;
     }
-    vertical.push_back(count > 0 ? sum / count : kNaN);
+    vertical.push_back(count > 0 ? sum / count : kUndefined);
   }
   return vertical;
 }
@@ -108,7 +107,7 @@ double kurtosis(std::span<const double> values) {
   double sum = 0, count = 0;
   for (const double v : values)
     if (!std::isnan(v)) sum += v, count += 1;
-  if (count < 2) return kNaN;
+  if (count < 2) return kUndefined;
   const double mean = sum / count;
   double second = 0, fourth = 0;
   for (const double v : values) {
@@ -117,7 +116,7 @@ double kurtosis(std::span<const double> values) {
     second += square / count;
     fourth += square * square / count;
   }
-  return second > 0 ? fourth / (second * second) - 3.0 : kNaN;
+  return second > 0 ? fourth / (second * second) - 3.0 : kUndefined;
 }
 
 ReceiverScore receiver_score(const AttentionMap& map, std::span<const TokenSpan> sentences,
@@ -152,7 +151,7 @@ void center_rows(std::span<double> effect_ab, std::int64_t sentences) {
       if (!std::isnan(row[static_cast<std::size_t>(b)])) sum += row[static_cast<std::size_t>(b)], count += 1;
     for (std::int64_t b = 0; b < sentences; ++b) {
       double& value = row[static_cast<std::size_t>(b)];
-      value = b < a ? value - sum / count : kNaN;
+      value = b < a ? value - sum / count : kUndefined;
     }
   }
 }

@@ -18,8 +18,6 @@ namespace headlight::analysis {
 namespace {
 
 constexpr std::string_view kMassive = "Massive Activations in Large Language Models";
-constexpr std::string_view kActiveDormant =
-    "Active-Dormant Attention Heads: Mechanistically Demystifying Extreme-Token Phenomena in LLMs";
 constexpr std::string_view kFirstToken = "Why do LLMs attend to the first token?";
 
 std::string_view to_string(SinkKind kind) {

@@ -1,8 +1,13 @@
 #pragma once
 
+#include <string_view>
+
 #include "analysis/analysis.h"
 
 namespace headlight::analysis {
+
+inline constexpr std::string_view kActiveDormant =
+    "Active-Dormant Attention Heads: Mechanistically Demystifying Extreme-Token Phenomena in LLMs";
 
 // The analyses of this folder, in the order of the documentation.
 Analysis epsilon_sink_analysis();

@@ -17,8 +17,6 @@
 namespace headlight::analysis {
 namespace {
 
-constexpr std::string_view kActiveDormant =
-    "Active-Dormant Attention Heads: Mechanistically Demystifying Extreme-Token Phenomena in LLMs";
 constexpr std::int64_t kTileRows = 256;
 
 /// visit(row, keys, attn_j) for every row of a head in ascending order, on this thread; the tiles are replayed in

@@ -11,7 +11,7 @@ namespace {
 
 using kernels::KeyRange;
 
-constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 constexpr std::int64_t kChunks = 16;  // fixed, so that column sums have the same bits for any thread count
 
 double dot(const float* a, const float* b, std::int64_t dim) {
@@ -27,7 +27,7 @@ struct OracleSettings {
   LayerParameters parameters;
   LayerGeometry geometry;
   std::int64_t sink_size = 4, local_window = 256, row_begin = 0;
-  double null_logit = -kInf;
+  double null_logit = kMinusInfinity;
   KeyRange tail_rows;
   std::size_t num_segments = 0;
   std::vector<std::int16_t> segment_of_key_j;
@@ -86,7 +86,7 @@ void score_row(const OracleSettings& settings, const float* q_d, const float* k_
 void reduce_row(const OracleSettings& settings, std::int64_t position, KeyRange keys, std::vector<double>& score_j,
                 HeadOracle& out) {
   const auto at = static_cast<std::size_t>(position - settings.row_begin);
-  double largest = -kInf, absmax = 0.0;
+  double largest = kMinusInfinity, absmax = 0.0;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     const double score = score_j[static_cast<std::size_t>(j)];
     absmax = std::max(absmax, std::abs(score));
@@ -132,7 +132,7 @@ HeadOracle empty_oracle(std::int64_t num_rows, std::size_t num_segments) {
   for (auto* values : {&out.entropy, &out.pmax, &out.first, &out.sink, &out.local, &out.dist1, &out.dist2, &out.off0,
                        &out.off1, &out.null_mass, &out.score_absmax})
     *values = row;
-  out.lse.assign(row.size(), -kInf);
+  out.lse.assign(row.size(), kMinusInfinity);
   out.jmax.assign(row.size(), -1);
   out.group_mass_gi.assign(num_segments * row.size(), 0.0);
   return out;

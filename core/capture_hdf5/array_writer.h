@@ -17,6 +17,11 @@ namespace headlight::capture::hdf5 {
 
 using Sizes = std::vector<hsize_t>;
 
+/// A count as the library's type.
+inline hsize_t extent(std::int64_t n) {
+  return static_cast<hsize_t>(n);
+}
+
 using AttributeValue = std::variant<std::string, std::uint8_t, std::int32_t, std::int64_t, float, double,
                                     std::vector<std::int32_t>, std::vector<std::string>>;
 using Attributes = std::vector<std::pair<std::string, AttributeValue>>;

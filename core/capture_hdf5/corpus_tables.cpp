@@ -16,10 +16,6 @@ namespace {
 constexpr std::size_t kIdText = 64;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-hsize_t size(std::int64_t n) {
-  return static_cast<hsize_t>(n);
-}
-
 ArraySpec list(const std::string& name, const std::string& axis, Element element, const std::string& long_name,
                hsize_t chunk, hsize_t rows = 0) {
   ArraySpec spec;
@@ -65,7 +61,7 @@ CorpusTables::CorpusTables(PartFile& file, const CaptureHeader& header, const st
 }
 
 void CorpusTables::define_index() {
-  const hsize_t chunk = std::clamp<hsize_t>(size(header_.num_records), 16, 1024);
+  const hsize_t chunk = std::clamp<hsize_t>(extent(header_.num_records), 16, 1024);
   const auto column = [&](const char* name, Element element, const char* long_name) {
     file_.create_array(list(name, "record", element, long_name, chunk));
   };
@@ -110,11 +106,11 @@ void CorpusTables::define_texts() {
 }
 
 void CorpusTables::define_values() {
-  const hsize_t layers = header_.plan.layers.size(), heads = size(header_.model.num_heads), count = ids_.size();
+  const hsize_t layers = header_.plan.layers.size(), heads = extent(header_.model.num_heads), count = ids_.size();
   file_.create_texts("/corpus/statistic_name", "statistic", ids_, 48, "id of the statistic");
   ArraySpec values = list("head_stats", "record,layer,head,statistic", Element::f32, "value of every head", 1);
   values.dims = {0, layers, heads, count};
-  values.chunk = {std::clamp<hsize_t>(size(header_.num_records), 1, 64), layers, heads, 1};
+  values.chunk = {std::clamp<hsize_t>(extent(header_.num_records), 1, 64), layers, heads, 1};
   file_.create_array(std::move(values));
   const auto fixed = [&](const char* name, const char* axes, Element element, Sizes dims, const char* long_name) {
     ArraySpec spec;
@@ -150,16 +146,16 @@ void CorpusTables::append_tokens(const CorpusRecord& record) {
     for (const char* name : {"text_offset", "token_offset", "generated_offset", "segment_offset"})
       array(name).write({0}, {1}, &zero);
   }
-  const hsize_t first = size(tokens_);
+  const hsize_t first = extent(tokens_);
   tokens_ += static_cast<std::int64_t>(tokens.size());
   text_bytes_ += static_cast<std::int64_t>(record.header.text.size());
   generated_ += static_cast<std::int64_t>(record.generated_logprob.size());
   segments_ += static_cast<std::int64_t>(begin.size());
-  file_.grow_scale("/corpus/token", size(tokens_));
-  file_.grow_scale("/corpus/token_pointer", size(tokens_ + 1));
-  file_.grow_scale("/corpus/text_byte", size(text_bytes_));
-  file_.grow_scale("/corpus/generated", size(generated_));
-  file_.grow_scale("/corpus/segment", size(segments_));
+  file_.grow_scale("/corpus/token", extent(tokens_));
+  file_.grow_scale("/corpus/token_pointer", extent(tokens_ + 1));
+  file_.grow_scale("/corpus/text_byte", extent(text_bytes_));
+  file_.grow_scale("/corpus/generated", extent(generated_));
+  file_.grow_scale("/corpus/segment", extent(segments_));
   piece_bytes_ = write_tokens(file_, TokenColumns::of_corpus(), first, piece_bytes_, tokens);
   array("text_utf8").append(record.header.text.data(), record.header.text.size());
   array("generated_logprob").append(record.generated_logprob.data(), record.generated_logprob.size());
@@ -173,7 +169,7 @@ void CorpusTables::append_tokens(const CorpusRecord& record) {
 }
 
 void CorpusTables::append_values(const CorpusRecord& record) {
-  const hsize_t r = size(done_), layers = header_.plan.layers.size(), heads = size(header_.model.num_heads);
+  const hsize_t r = extent(done_), layers = header_.plan.layers.size(), heads = extent(header_.model.num_heads);
   HEADLIGHT_CHECK(record.head_values_lhs.size() == mean_.size());
   ArrayWriter& values = array("head_stats");
   values.grow(0, r + 1);
@@ -191,8 +187,8 @@ void CorpusTables::append_values(const CorpusRecord& record) {
 
 void CorpusTables::append(const CorpusRecord& record) {
   if (done_ == 0) write_layer_parameters(file_, "/corpus/layers", header_, record.header.layers);
-  file_.grow_scale("/corpus/record", size(done_ + 1));
-  file_.grow_scale("/corpus/record_pointer", size(done_ + 2));
+  file_.grow_scale("/corpus/record", extent(done_ + 1));
+  file_.grow_scale("/corpus/record_pointer", extent(done_ + 2));
   append_tokens(record);
   append_values(record);
   array("record_id").append(pack_texts({&record.header.record_id, 1}, kIdText).data(), 1);
@@ -223,7 +219,7 @@ void CorpusTables::add_moments(const std::vector<float>& values) {
 }
 
 void CorpusTables::write_moments() {
-  const Sizes start{0, 0, 0}, all{header_.plan.layers.size(), size(header_.model.num_heads), ids_.size()};
+  const Sizes start{0, 0, 0}, all{header_.plan.layers.size(), extent(header_.model.num_heads), ids_.size()};
   std::vector<double> mean = mean_, m2 = m2_;
   for (std::size_t c = 0; c < mean.size(); ++c)
     if (count_[c] == 0) mean[c] = m2[c] = kNan;

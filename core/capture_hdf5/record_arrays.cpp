@@ -13,10 +13,6 @@ namespace {
 constexpr FilterSet kPacked{.shuffle = true, .deflate = true};
 constexpr std::int64_t kRowLimit = 4096, kHeadLimit = 32, kReplayRowLimit = 1024, kMapEdge = 256;
 
-hsize_t size(std::int64_t n) {
-  return static_cast<hsize_t>(n);
-}
-
 /// One value per recorded layer (and head): written once, so contiguous.
 ArraySpec small_array(const std::string& path, const std::string& axes, Element element, Sizes dims,
                       const std::string& long_name) {
@@ -38,9 +34,9 @@ ArraySpec table(const std::string& path, const std::string& axis, Element elemen
   spec.path = path;
   spec.axes = axis;
   spec.element = element;
-  spec.dims = {size(rows)};
+  spec.dims = {extent(rows)};
   spec.growing_axis = 0;
-  spec.chunk = {size(chunk)};
+  spec.chunk = {extent(chunk)};
   spec.long_name = long_name;
   spec.fill_is_missing = element == Element::f32;
   if (element != Element::f32) spec.fill = -1;
@@ -62,8 +58,9 @@ void add_statistics(std::vector<ArraySpec>& out, const RecordShape& s) {
       out.push_back(std::move(spec));
     }
     if (id == "jmax" || id == "group_mass") continue;
-    ArraySpec head = small_array(s.group + "/head_stats/" + id, "layer,head", Element::f32,
-                                 {size(s.layers), size(s.heads)}, std::string(info.long_name) + ", value of the head");
+    ArraySpec head =
+        small_array(s.group + "/head_stats/" + id, "layer,head", Element::f32, {extent(s.layers), extent(s.heads)},
+                    std::string(info.long_name) + ", value of the head");
     head.units = info.unit;
     head.attributes = {{"statistic_kind", id}, {"definition_version", std::int32_t{info.version}}};
     out.push_back(std::move(head));
@@ -71,19 +68,19 @@ void add_statistics(std::vector<ArraySpec>& out, const RecordShape& s) {
   if (s.segments > 0) {
     ArraySpec spec = row_array(s.group + "/row/group_mass", "layer,head,query,segment", Element::f32, s, s.layers,
                                s.heads, filtered);
-    for (Sizes* sizes : {&spec.dims, &spec.full, &spec.chunk}) sizes->push_back(size(s.segments));
-    spec.chunk[2] = size(chunk_rows(s.rows, std::max<std::int64_t>(1, kRowLimit / s.segments)));
+    for (Sizes* sizes : {&spec.dims, &spec.full, &spec.chunk}) sizes->push_back(extent(s.segments));
+    spec.chunk[2] = extent(chunk_rows(s.rows, std::max<std::int64_t>(1, kRowLimit / s.segments)));
     spec.units = "1";
     spec.long_name = "mass on each segment of the text";
     spec.attributes = {{"statistic_kind", "group_mass"}, {"definition_version", std::int32_t{1}}};
     out.push_back(std::move(spec));
   }
-  ArraySpec count = small_array(s.group + "/col/visible_count", "layer,key", Element::i32, {size(s.layers), 0},
+  ArraySpec count = small_array(s.group + "/col/visible_count", "layer,key", Element::i32, {extent(s.layers), 0},
                                 "rows that see the key");
-  count.dims[1] = size(s.prompt_rows);
-  count.full = {size(s.layers), size(s.rows)};
+  count.dims[1] = extent(s.prompt_rows);
+  count.full = {extent(s.layers), extent(s.rows)};
   count.growing_axis = 1;
-  count.chunk = {1, size(chunk_rows(s.rows, kRowLimit))};
+  count.chunk = {1, extent(chunk_rows(s.rows, kRowLimit))};
   count.units = "1";
   out.push_back(std::move(count));
 }
@@ -91,7 +88,7 @@ void add_statistics(std::vector<ArraySpec>& out, const RecordShape& s) {
 void add_replay(std::vector<ArraySpec>& out, const CaptureHeader& header, const RecordShape& s) {
   const std::string group = s.group + "/replay/";
   for (ArraySpec& spec : layer_parameter_arrays(s.group + "/replay", header)) out.push_back(std::move(spec));
-  const Sizes per_head{size(s.layers), size(s.heads)};
+  const Sizes per_head{extent(s.layers), extent(s.heads)};
   out.push_back(small_array(group + "recorded", "layer,head", Element::u8, per_head, "1 = q of the head is stored"));
   if (header.plan.level == CaptureLevel::summary) return;
   const Element element = header.plan.replay_dtype == DType::f32   ? Element::f32
@@ -100,10 +97,10 @@ void add_replay(std::vector<ArraySpec>& out, const CaptureHeader& header, const 
   const auto operand = [&](const char* name, const char* axes, std::int64_t series, std::int64_t begin,
                            std::int64_t end, const char* long_name) {
     ArraySpec spec = row_array(group + name, axes, element, s, s.layers, series, false);
-    spec.dims[2] = size(std::clamp(s.prompt_rows, begin, end) - begin);
-    spec.full[2] = size(end - begin);
-    for (Sizes* sizes : {&spec.dims, &spec.full}) sizes->push_back(size(s.head_dim));
-    spec.chunk = {1, 1, size(chunk_rows(end - begin, kReplayRowLimit)), size(s.head_dim)};
+    spec.dims[2] = extent(std::clamp(s.prompt_rows, begin, end) - begin);
+    spec.full[2] = extent(end - begin);
+    for (Sizes* sizes : {&spec.dims, &spec.full}) sizes->push_back(extent(s.head_dim));
+    spec.chunk = {1, 1, extent(chunk_rows(end - begin, kReplayRowLimit)), extent(s.head_dim)};
     spec.long_name = long_name;
     spec.units = "1";
     spec.fill_is_missing = element != Element::bf16;
@@ -122,10 +119,10 @@ void add_maps(std::vector<ArraySpec>& out, const CaptureHeader& header, const Re
       spec.path = s.group + (sum ? "/map/block_sum" : "/map/block_max");
       spec.axes = "layer,head,block_row,block_col";
       spec.element = sum ? Element::f16 : Element::log8;
-      spec.dims = {size(s.layers), size(s.heads), size(s.blocks), size(s.blocks)};
+      spec.dims = {extent(s.layers), extent(s.heads), extent(s.blocks), extent(s.blocks)};
       const std::int64_t group =
           std::clamp<std::int64_t>(65536 / std::max<std::int64_t>(1, s.blocks * s.blocks), 1, s.heads);
-      spec.chunk = {1, size(group), size(std::min(s.blocks, kMapEdge)), size(std::min(s.blocks, kMapEdge))};
+      spec.chunk = {1, extent(group), extent(std::min(s.blocks, kMapEdge)), extent(std::min(s.blocks, kMapEdge))};
       spec.filters = {.shuffle = sum, .deflate = true};
       spec.fill_is_missing = sum;
       if (!sum) spec.fill = 0;
@@ -139,9 +136,9 @@ void add_maps(std::vector<ArraySpec>& out, const CaptureHeader& header, const Re
   ArraySpec full;
   full.path = s.group + "/map/full";
   full.axes = "layer,head,query,key";
-  full.dims = {size(s.layers), size(s.heads), size(s.prompt_rows), size(s.prompt_rows)};
-  full.full = {size(s.layers), size(s.heads), size(s.rows), size(s.rows)};
-  full.chunk = {1, 1, size(chunk_rows(s.rows, kMapEdge)), size(chunk_rows(s.rows, kMapEdge))};
+  full.dims = {extent(s.layers), extent(s.heads), extent(s.prompt_rows), extent(s.prompt_rows)};
+  full.full = {extent(s.layers), extent(s.heads), extent(s.rows), extent(s.rows)};
+  full.chunk = {1, 1, extent(chunk_rows(s.rows, kMapEdge)), extent(chunk_rows(s.rows, kMapEdge))};
   if (!s.generates) full.filters = kPacked;
   full.fill = 0;
   full.fill_is_missing = false;
@@ -193,8 +190,8 @@ void add_hidden(std::vector<ArraySpec>& out, const CaptureHeader& header, const 
   per_head("u_norm", "layer,head,key", s.heads, "|W_O v|: what the head writes per unit of attention");
   if (header.plan.hidden_states) {
     ArraySpec spec = row_array(group + "x", "level,query,hidden_dim", Element::f32, s, s.levels, 0, false);
-    for (Sizes* sizes : {&spec.dims, &spec.full}) sizes->push_back(size(s.hidden));
-    spec.chunk = {1, size(chunk_rows(s.rows, std::max<std::int64_t>(1, (1 << 18) / s.hidden))), size(s.hidden)};
+    for (Sizes* sizes : {&spec.dims, &spec.full}) sizes->push_back(extent(s.hidden));
+    spec.chunk = {1, extent(chunk_rows(s.rows, std::max<std::int64_t>(1, (1 << 18) / s.hidden))), extent(s.hidden)};
     spec.long_name = "residual states";
     spec.units = "1";
     out.push_back(std::move(spec));
@@ -216,11 +213,11 @@ void add_logits(std::vector<ArraySpec>& out, const CaptureHeader& header, const 
     spec.path = group + name;
     spec.axes = axes;
     spec.element = element;
-    spec.dims = {size(s.prompt_rows)};
-    spec.full = {size(s.rows)};
-    spec.chunk = {size(rows)};
+    spec.dims = {extent(s.prompt_rows)};
+    spec.full = {extent(s.rows)};
+    spec.chunk = {extent(rows)};
     if (width > 0)
-      for (Sizes* sizes : {&spec.dims, &spec.full, &spec.chunk}) sizes->push_back(size(width));
+      for (Sizes* sizes : {&spec.dims, &spec.full, &spec.chunk}) sizes->push_back(extent(width));
     spec.growing_axis = 0;
     spec.long_name = long_name;
     spec.units = element == Element::f32 ? "nat" : "1";
@@ -233,13 +230,13 @@ void add_logits(std::vector<ArraySpec>& out, const CaptureHeader& header, const 
   per_row("target_logprob", "query", Element::f32, 0, "log-probability of the token that followed");
   if (s.vocab <= 0) return;
   ArraySpec last =
-      small_array(group + "last_full", "vocab", Element::f32, {size(s.vocab)}, "logits of the last prompt position");
-  last.chunk = {size(s.vocab)};
+      small_array(group + "last_full", "vocab", Element::f32, {extent(s.vocab)}, "logits of the last prompt position");
+  last.chunk = {extent(s.vocab)};
   last.units = "nat";
   out.push_back(std::move(last));
   if (header.plan.logits == LogitsKept::all) {
     per_row("full", "query,vocab", Element::f32, s.vocab, "logits");
-    out.back().chunk = {size(chunk_rows(s.rows, std::max<std::int64_t>(1, (1 << 18) / s.vocab))), size(s.vocab)};
+    out.back().chunk = {extent(chunk_rows(s.rows, std::max<std::int64_t>(1, (1 << 18) / s.vocab))), extent(s.vocab)};
   }
 }
 
@@ -275,17 +272,17 @@ ArraySpec row_array(const std::string& path, const std::string& axes, Element el
   spec.path = path;
   spec.axes = axes;
   spec.element = element;
-  spec.dims = {size(outer)};
+  spec.dims = {extent(outer)};
   spec.chunk = {1};
   if (series > 0) {
-    spec.dims.push_back(size(series));
-    spec.chunk.push_back(size(std::min(series, kHeadLimit)));
+    spec.dims.push_back(extent(series));
+    spec.chunk.push_back(extent(std::min(series, kHeadLimit)));
   }
   spec.full = spec.dims;
   spec.growing_axis = static_cast<int>(spec.dims.size());
-  spec.dims.push_back(size(shape.prompt_rows));
-  spec.full.push_back(size(shape.rows));
-  spec.chunk.push_back(size(chunk_rows(shape.rows, kRowLimit)));
+  spec.dims.push_back(extent(shape.prompt_rows));
+  spec.full.push_back(extent(shape.rows));
+  spec.chunk.push_back(extent(chunk_rows(shape.rows, kRowLimit)));
   if (filtered) spec.filters = kPacked;
   return spec;
 }

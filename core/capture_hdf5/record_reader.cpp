@@ -18,10 +18,6 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-hsize_t size(std::int64_t n) {
-  return static_cast<hsize_t>(n);
-}
-
 [[noreturn]] void throw_invalid(const std::string& text) {
   throw Error(Errc::invalid_argument, text);
 }
@@ -78,9 +74,9 @@ void RecordReader::read_text() {
   record.text = file_.bytes(path("text/utf8"));
   read_segments();
   record.tokens = read_tokens(file_, TokenColumns::of_record("/rec/0"), 0,
-                              size(record.num_prompt_tokens + info_.num_generated), record);
+                              extent(record.num_prompt_tokens + info_.num_generated), record);
   info_.generated_logprob.resize(static_cast<std::size_t>(info_.num_generated));
-  file_.read_floats(file_.array(path("generated/logprob"), 1), {0}, {size(info_.num_generated)},
+  file_.read_floats(file_.array(path("generated/logprob"), 1), {0}, {extent(info_.num_generated)},
                     info_.generated_logprob.data());
 }
 
@@ -99,7 +95,7 @@ void RecordReader::read_segments() {
 
 void RecordReader::read_parameters() {
   info_.header.layers = read_layer_parameters(file_, path("replay"), header_);
-  const hsize_t layers = header_.plan.layers.size(), heads = size(header_.model.num_heads);
+  const hsize_t layers = header_.plan.layers.size(), heads = extent(header_.model.num_heads);
   const auto& dims = file_.array(path("replay/recorded"), 2).dims;
   if (dims[0] != layers || dims[1] != heads)
     file_.refuse(Errc::damaged, path("replay/recorded"), fmt::format("expected {} layers, found {}", layers, dims[0]));
@@ -199,8 +195,8 @@ void RecordReader::check_topk() {
   const hsize_t entries = file_.array(path("topk/indices"), 1).dims[0];
   // A file that was not closed may hold some columns of rows that do not count yet.
   const bool is_final = file_.integer("/rec/0", "n_rows") >= 0;
-  topk_rows_ = is_final ? rows : size(std::max<std::int64_t>(0, file_.progress().topk_rows));
-  topk_entries_ = is_final ? entries : size(std::max<std::int64_t>(0, file_.progress().topk_entries));
+  topk_rows_ = is_final ? rows : extent(std::max<std::int64_t>(0, file_.progress().topk_rows));
+  topk_entries_ = is_final ? entries : extent(std::max<std::int64_t>(0, file_.progress().topk_entries));
   const auto check = [&](const char* name, hsize_t expected) {
     const hsize_t found = file_.array(path(name), 1).dims[0];
     if (is_final ? found != expected : found < expected)
@@ -229,7 +225,7 @@ void RecordReader::check_head(int layer, int head) const {
 
 Buffer<float> RecordReader::stored_statistic(std::string_view id, int layer) const {
   const StatisticInfo& info = require_statistic(id);
-  const hsize_t l = size(layer), heads = size(header_.model.num_heads), rows = size(info_.num_rows);
+  const hsize_t l = extent(layer), heads = extent(header_.model.num_heads), rows = extent(info_.num_rows);
   const std::string name = (info.kind == StatisticKind::row ? "row/" : "col/") + std::string(info.id);
   const auto segment = group_mass_segment(id);
   if (segment) check_range("segment", *segment, static_cast<std::int64_t>(info_.header.segments.size()));
@@ -242,7 +238,7 @@ Buffer<float> RecordReader::stored_statistic(std::string_view id, int layer) con
     Buffer<float> out(heads * rows);
     const StoredArray& from = file_.array(path(name), 4);
     file_.check_budget(from, heads * rows * sizeof(float));
-    file_.read_floats(from, {l, 0, 0, size(*segment)}, {1, heads, rows, 1}, out.data());
+    file_.read_floats(from, {l, 0, 0, extent(*segment)}, {1, heads, rows, 1}, out.data());
     return out;
   }
   Buffer<float> out = file_.read_floats(path(name), {l, 0, 0}, {1, heads, rows});
@@ -316,21 +312,21 @@ void RecordReader::read_operand(char which, int layer, int series, std::int64_t 
     if (begin < 0 || begin > end || end > info_.num_rows)
       throw_invalid(fmt::format("keys {}:{} are outside 0:{}", begin, end, info_.num_rows));
   }
-  const hsize_t dim = size(header_.model.head_dim);
+  const hsize_t dim = extent(header_.model.head_dim);
   file_.read_floats(file_.array(path(fmt::format("replay/{}", which)), 4),
-                    {size(layer), size(series), size(begin - offset), 0}, {1, 1, size(end - begin), dim}, out);
+                    {extent(layer), extent(series), extent(begin - offset), 0}, {1, 1, extent(end - begin), dim}, out);
 }
 
 Buffer<float> RecordReader::blocks(int layer, int head, bool sums) const {
   check_head(layer, head);
   if (!info_.has_overview) throw_invalid("no overview is recorded");
   float first = kNan;  // a layer that an interrupted run did not reach holds the fill value
-  file_.read_floats(file_.array(path("map/block_sum"), 4), {size(layer), size(head), 0, 0}, {1, 1, 1, 1}, &first);
+  file_.read_floats(file_.array(path("map/block_sum"), 4), {extent(layer), extent(head), 0, 0}, {1, 1, 1, 1}, &first);
   if (std::isnan(first))
     throw_invalid(
         fmt::format("no overview of layer {} is recorded", header_.plan.layers[static_cast<std::size_t>(layer)]));
-  const hsize_t count = size(info_.block_count);
-  return file_.read_floats(path(sums ? "map/block_sum" : "map/block_max"), {size(layer), size(head), 0, 0},
+  const hsize_t count = extent(info_.block_count);
+  return file_.read_floats(path(sums ? "map/block_sum" : "map/block_max"), {extent(layer), extent(head), 0, 0},
                            {1, 1, count, count});
 }
 
@@ -340,8 +336,8 @@ Buffer<float> RecordReader::dense(int layer, int head) const {
   if (!info_.has_dense || recorded_lh_[at + static_cast<std::size_t>(head)] == 0)
     throw_invalid(fmt::format("no dense map of layer {} head {} is recorded",
                               header_.plan.layers[static_cast<std::size_t>(layer)], head));
-  const hsize_t rows = size(info_.num_rows);
-  return file_.read_floats(path("map/full"), {size(layer), size(head), 0, 0}, {1, 1, rows, rows});
+  const hsize_t rows = extent(info_.num_rows);
+  return file_.read_floats(path("map/full"), {extent(layer), extent(head), 0, 0}, {1, 1, rows, rows});
 }
 
 std::vector<TopkRow> RecordReader::topk(int layer, int head) const {
@@ -377,7 +373,7 @@ std::vector<TopkRow> RecordReader::topk(int layer, int head) const {
 }
 
 Buffer<float> RecordReader::hidden(std::string_view id) const {
-  const auto layers = static_cast<hsize_t>(header_.plan.layers.size()), rows = size(info_.num_rows);
+  const auto layers = static_cast<hsize_t>(header_.plan.layers.size()), rows = extent(info_.num_rows);
   const std::string name = "hidden/" + std::string(id);
   const bool per_kv = id == "key_norm" || id == "value_norm", per_head = id == "u_norm";
   const bool per_level = id == "norm_l2" || id == "absmax" || id == "mean" || id == "rms" || id == "cos_first";
@@ -385,10 +381,10 @@ Buffer<float> RecordReader::hidden(std::string_view id) const {
     throw_invalid(fmt::format("'{}' is not recorded among the hidden-state facts", id));
   if (id == "x")
     return file_.read_floats(path(name), {0, 0, 0},
-                             {size(header_.model.num_layers + 1), rows, size(header_.model.hidden_size)});
-  if (per_level) return file_.read_floats(path(name), {0, 0}, {size(header_.model.num_layers + 1), rows});
+                             {extent(header_.model.num_layers + 1), rows, extent(header_.model.hidden_size)});
+  if (per_level) return file_.read_floats(path(name), {0, 0}, {extent(header_.model.num_layers + 1), rows});
   return file_.read_floats(path(name), {0, 0, 0},
-                           {layers, size(per_kv ? header_.model.num_kv_heads : header_.model.num_heads), rows});
+                           {layers, extent(per_kv ? header_.model.num_kv_heads : header_.model.num_heads), rows});
 }
 
 void RecordReader::read_states(int level, std::int64_t begin, std::int64_t end, float* out) const {
@@ -396,8 +392,8 @@ void RecordReader::read_states(int level, std::int64_t begin, std::int64_t end, 
   check_range("level", level, header_.model.num_layers + 1);
   if (begin < 0 || begin > end || end > info_.num_rows)
     throw_invalid(fmt::format("rows {}:{} are outside 0:{}", begin, end, info_.num_rows));
-  file_.read_floats(file_.array(path("hidden/x"), 3), {size(level), size(begin), 0},
-                    {1, size(end - begin), size(header_.model.hidden_size)}, out);
+  file_.read_floats(file_.array(path("hidden/x"), 3), {extent(level), extent(begin), 0},
+                    {1, extent(end - begin), extent(header_.model.hidden_size)}, out);
 }
 
 std::vector<MassiveActivation> RecordReader::massive() const {
@@ -405,7 +401,8 @@ std::vector<MassiveActivation> RecordReader::massive() const {
   // A file that was not closed may hold entries that do not count yet.
   const bool is_final = file_.integer("/rec/0", "n_rows") >= 0;
   const hsize_t stored = file_.array(path("hidden/massive/level"), 1).dims[0];
-  const hsize_t count = is_final ? stored : std::min(stored, size(std::max<std::int64_t>(0, file_.progress().massive)));
+  const hsize_t count =
+      is_final ? stored : std::min(stored, extent(std::max<std::int64_t>(0, file_.progress().massive)));
   const auto levels = file_.read_integers(path("hidden/massive/level"), count);
   const auto tokens = file_.read_integers(path("hidden/massive/token"), count);
   const auto dims = file_.read_integers(path("hidden/massive/dim"), count);
@@ -422,20 +419,20 @@ std::vector<MassiveActivation> RecordReader::massive() const {
 
 Buffer<float> RecordReader::last_logits() const {
   if (!recorded("logits/last_full")) throw_invalid("no logits are recorded");
-  return file_.read_floats(path("logits/last_full"), {0}, {size(header_.model.vocab_size)});
+  return file_.read_floats(path("logits/last_full"), {0}, {extent(header_.model.vocab_size)});
 }
 
 void RecordReader::read_last_top(std::vector<std::int32_t>& id, std::vector<float>& logprob, float& entropy) const {
   const std::int64_t last = info_.header.num_prompt_tokens - 1;
   if (!recorded("logits/top_id") || !recorded("logits/top_logprob") || last < 0 || last >= info_.num_rows) return;
   const hsize_t ranks = file_.array(path("logits/top_id"), 2).dims[1];
-  const Buffer<float> ids = file_.read_floats(path("logits/top_id"), {size(last), 0}, {1, ranks});
-  const Buffer<float> values = file_.read_floats(path("logits/top_logprob"), {size(last), 0}, {1, ranks});
+  const Buffer<float> ids = file_.read_floats(path("logits/top_id"), {extent(last), 0}, {1, ranks});
+  const Buffer<float> values = file_.read_floats(path("logits/top_logprob"), {extent(last), 0}, {1, ranks});
   for (hsize_t k = 0; k < ranks && ids[k] >= 0.0f; ++k) {
     id.push_back(static_cast<std::int32_t>(ids[k]));
     logprob.push_back(values[k]);
   }
-  entropy = file_.read_floats(path("logits/entropy"), {size(last)}, {1})[0];
+  entropy = file_.read_floats(path("logits/entropy"), {extent(last)}, {1})[0];
 }
 
 }  // namespace headlight::capture::hdf5

@@ -13,10 +13,6 @@
 namespace headlight::capture::hdf5 {
 namespace {
 
-hsize_t size(std::int64_t n) {
-  return static_cast<hsize_t>(n);
-}
-
 std::vector<std::int32_t> counting(std::int64_t begin, std::int64_t end) {
   std::vector<std::int32_t> values(static_cast<std::size_t>(std::max<std::int64_t>(0, end - begin)));
   std::iota(values.begin(), values.end(), static_cast<std::int32_t>(begin));
@@ -97,12 +93,12 @@ void RecordWriter::define_scales() {
   file_.create_scale(g + "/block_row", counting(0, shape_.blocks), false, "block of queries");
   file_.create_scale(g + "/block_col", counting(0, shape_.blocks), false, "block of keys");
   file_.create_scale(g + "/rank", counting(0, kLogitTop), false, "rank, 0 = most probable");
-  file_.create_dimension(g + "/dim", size(shape_.head_dim));
-  file_.create_dimension(g + "/hidden_dim", size(shape_.hidden));
-  file_.create_dimension(g + "/vocab", size(shape_.vocab));
-  file_.create_dimension(g + "/segment", size(shape_.segments));
+  file_.create_dimension(g + "/dim", extent(shape_.head_dim));
+  file_.create_dimension(g + "/hidden_dim", extent(shape_.hidden));
+  file_.create_dimension(g + "/vocab", extent(shape_.vocab));
+  file_.create_dimension(g + "/segment", extent(shape_.segments));
   file_.create_dimension(g + "/step", 0);
-  file_.create_dimension(g + "/token_pointer", size(tokens + 1));
+  file_.create_dimension(g + "/token_pointer", extent(tokens + 1));
   for (const char* name : {"topk/topk_row", "topk/topk_entry", "hidden/massive/massive_entry"})
     file_.create_dimension(g + "/" + name, 0);
   file_.create_dimension(g + "/topk/topk_pointer", 1);
@@ -157,7 +153,7 @@ void RecordWriter::start() {
 }
 
 void RecordWriter::append_tokens(std::span<const TokenInfo> tokens, bool at_creation) {
-  const hsize_t begin = size(num_tokens_), end = begin + tokens.size();
+  const hsize_t begin = extent(num_tokens_), end = begin + tokens.size();
   if (!at_creation) {
     file_.grow_scale(shape_.group + "/token", end);
     file_.grow_scale(shape_.group + "/token_pointer", end + 1);
@@ -171,7 +167,7 @@ void RecordWriter::write_parameters() {
   write_layer_parameters(file_, shape_.group + "/replay", header_, record_.layers);
   std::vector<std::uint8_t> recorded = header_.plan.heads_lh;
   if (header_.plan.level == CaptureLevel::summary) std::fill(recorded.begin(), recorded.end(), std::uint8_t{0});
-  array("replay/recorded").write({0, 0}, {size(shape_.layers), size(shape_.heads)}, recorded.data());
+  array("replay/recorded").write({0, 0}, {extent(shape_.layers), extent(shape_.heads)}, recorded.data());
   file_.check_disk();
 }
 
@@ -180,12 +176,12 @@ void RecordWriter::grow_rows(std::int64_t rows) {
   if (rows <= extent_) return;
   HEADLIGHT_CHECK(rows <= shape_.rows);
   extent_ = rows;
-  const hsize_t kept = size(std::clamp(rows, shape_.query_begin, shape_.query_end) - shape_.query_begin);
-  file_.grow_scale(shape_.group + "/query", size(rows));
-  file_.grow_scale(shape_.group + "/key", size(rows));
+  const hsize_t kept = extent(std::clamp(rows, shape_.query_begin, shape_.query_end) - shape_.query_begin);
+  file_.grow_scale(shape_.group + "/query", extent(rows));
+  file_.grow_scale(shape_.group + "/key", extent(rows));
   file_.grow_scale(shape_.group + "/replay_query", kept);
   file_.for_each_axis(shape_.group, [&](ArrayWriter& out, std::string_view axis, int index) {
-    if (axis == "query" || axis == "key") out.grow(index, size(rows));
+    if (axis == "query" || axis == "key") out.grow(index, extent(rows));
     if (axis == "replay_query") out.grow(index, kept);
   });
   file_.check_disk();
@@ -194,10 +190,10 @@ void RecordWriter::grow_rows(std::int64_t rows) {
 void RecordWriter::write_rows(const LayerRows& rows) {
   const std::int64_t end = rows.row_begin + rows.num_rows;
   grow_rows(end);
-  const hsize_t layer = size(rows.index), begin = size(rows.row_begin), count = size(rows.num_rows);
+  const hsize_t layer = extent(rows.index), begin = extent(rows.row_begin), count = extent(rows.num_rows);
   const auto put = [&](const std::string& name, const void* values, std::int64_t series) {
     if (values == nullptr) return;
-    array(name).write({layer, 0, begin}, {1, size(series), count}, values, {0, rows.row_stride, 1}, &file_.pool());
+    array(name).write({layer, 0, begin}, {1, extent(series), count}, values, {0, rows.row_stride, 1}, &file_.pool());
   };
   for (const StatisticInfo& info : statistics())
     if (info.kind == StatisticKind::row && info.recorded && info.id != "jmax" && info.id != "group_mass")
@@ -208,7 +204,7 @@ void RecordWriter::write_rows(const LayerRows& rows) {
   put("hidden/u_norm", rows.u_norm_hi, shape_.heads);
   if (rows.group_mass != nullptr && shape_.segments > 0)
     array("row/group_mass")
-        .write({layer, 0, begin, 0}, {1, size(shape_.heads), count, size(shape_.segments)}, rows.group_mass,
+        .write({layer, 0, begin, 0}, {1, extent(shape_.heads), count, extent(shape_.segments)}, rows.group_mass,
                {0, rows.row_stride * shape_.segments, shape_.segments, 1}, &file_.pool());
   if (header_.plan.level != CaptureLevel::summary) {
     write_operand("replay/q", rows, rows.q_ihd, rows.q_stride, shape_.heads);
@@ -232,8 +228,8 @@ void RecordWriter::write_operand(const char* name, const LayerRows& rows, const 
   ArrayWriter& out = array(name);
   const std::ptrdiff_t dim = shape_.head_dim;
   const auto write = [&](std::int64_t begin, std::int64_t end) {  // series
-    out.write({size(rows.index), size(begin), size(from - first), 0},
-              {1, size(end - begin), size(to - from), size(dim)},
+    out.write({extent(rows.index), extent(begin), extent(from - first), 0},
+              {1, extent(end - begin), extent(to - from), extent(dim)},
               values + (from - rows.row_begin) * stride + begin * dim, {0, dim, stride, 1}, &file_.pool());
   };
   if (!queries) return write(0, series);
@@ -250,7 +246,7 @@ void RecordWriter::write_operand(const char* name, const LayerRows& rows, const 
 
 void RecordWriter::write_columns(const LayerColumns& columns) {
   grow_rows(columns.num_keys);
-  const hsize_t layer = size(columns.index), heads = size(shape_.heads), keys = size(columns.num_keys);
+  const hsize_t layer = extent(columns.index), heads = extent(shape_.heads), keys = extent(columns.num_keys);
   for (const auto& [name, values] :
        {std::pair{"col/received", columns.received}, std::pair{"col/received_tail", columns.received_tail}})
     if (values != nullptr)
@@ -261,7 +257,7 @@ void RecordWriter::write_columns(const LayerColumns& columns) {
   columns_written_[static_cast<std::size_t>(columns.index)] = true;
   if (is_last && header_.plan.overview && columns.block_sum != nullptr && columns.block_max != nullptr) {
     HEADLIGHT_CHECK(columns.block_count == shape_.blocks);
-    const hsize_t blocks = size(shape_.blocks);
+    const hsize_t blocks = extent(shape_.blocks);
     array("map/block_sum").write({layer, 0, 0, 0}, {1, heads, blocks, blocks}, columns.block_sum, &file_.pool());
     array("map/block_max").write({layer, 0, 0, 0}, {1, heads, blocks, blocks}, columns.block_max, &file_.pool());
   }
@@ -278,7 +274,7 @@ void RecordWriter::write_dense(const DenseRows& rows) {
   for (std::int64_t i = 0; i < rows.num_rows;) {
     const std::int64_t row = rows.row_begin + i, strip = std::min(rows.num_rows - i, edge - row % edge);
     const std::int64_t reach = causal ? std::min(rows.num_keys, (row + strip + edge - 1) / edge * edge) : rows.num_keys;
-    out.write({size(rows.index), size(rows.head), size(row), 0}, {1, 1, size(strip), size(reach)},
+    out.write({extent(rows.index), extent(rows.head), extent(row), 0}, {1, 1, extent(strip), extent(reach)},
               rows.attn_ij + i * rows.num_keys, {0, 0, rows.num_keys, 1}, &file_.pool());
     i += strip;
   }
@@ -303,9 +299,9 @@ void RecordWriter::write_topk(std::span<const TopkRow> rows) {
   topk_rows_ += static_cast<std::int64_t>(rows.size());
   topk_entries_ += static_cast<std::int64_t>(keys.size());
   const std::string group = shape_.group + "/topk/";
-  file_.grow_scale(group + "topk_row", size(topk_rows_));
-  file_.grow_scale(group + "topk_entry", size(topk_entries_));
-  file_.grow_scale(group + "topk_pointer", size(topk_rows_ + 1));
+  file_.grow_scale(group + "topk_row", extent(topk_rows_));
+  file_.grow_scale(group + "topk_entry", extent(topk_entries_));
+  file_.grow_scale(group + "topk_pointer", extent(topk_rows_ + 1));
   array("topk/layer").append(layer.data(), layer.size());
   array("topk/head").append(head.data(), head.size());
   array("topk/query").append(query.data(), query.size());
@@ -318,7 +314,7 @@ void RecordWriter::write_topk(std::span<const TopkRow> rows) {
 
 void RecordWriter::write_hidden(const HiddenRows& rows) {
   grow_rows(rows.row_begin + rows.num_rows);
-  const Sizes start{size(rows.level), size(rows.row_begin)}, count{1, size(rows.num_rows)};
+  const Sizes start{extent(rows.level), extent(rows.row_begin)}, count{1, extent(rows.num_rows)};
   const auto put = [&](const char* name, const void* values) {
     if (values != nullptr) array(std::string("hidden/") + name).write(start, count, values);
   };
@@ -329,13 +325,13 @@ void RecordWriter::write_hidden(const HiddenRows& rows) {
   put("rms", rows.rms);
   put("cos_first", rows.cos_first);
   if (rows.x_id != nullptr && header_.plan.hidden_states)
-    array("hidden/x").write({start[0], start[1], 0}, {1, count[1], size(shape_.hidden)}, rows.x_id, &file_.pool());
+    array("hidden/x").write({start[0], start[1], 0}, {1, count[1], extent(shape_.hidden)}, rows.x_id, &file_.pool());
   file_.check_disk();
 }
 
 void RecordWriter::write_massive(std::span<const MassiveActivation> entries) {
   massive_ += static_cast<std::int64_t>(entries.size());
-  file_.grow_scale(shape_.group + "/hidden/massive/massive_entry", size(massive_));
+  file_.grow_scale(shape_.group + "/hidden/massive/massive_entry", extent(massive_));
   const auto put = [&]<class T>(const char* name, T MassiveActivation::*member) {
     std::vector<T> values;
     for (const MassiveActivation& entry : entries) values.push_back(entry.*member);
@@ -351,8 +347,8 @@ void RecordWriter::write_massive(std::span<const MassiveActivation> entries) {
 void RecordWriter::write_logits(const LogitRows& rows) {
   if (header_.plan.logits == LogitsKept::none) return;
   grow_rows(rows.row_begin + rows.num_rows);
-  const hsize_t begin = size(rows.row_begin), count = size(rows.num_rows);
-  const hsize_t kept = size(std::min(rows.k, kLogitTop));
+  const hsize_t begin = extent(rows.row_begin), count = extent(rows.num_rows);
+  const hsize_t kept = extent(std::min(rows.k, kLogitTop));
   if (rows.top_id != nullptr)
     array("logits/top_id").write({begin, 0}, {count, kept}, rows.top_id, {rows.k, 1}, nullptr);
   if (rows.top_logprob != nullptr)
@@ -373,7 +369,7 @@ void RecordWriter::write_logits(const LogitRows& rows) {
 void RecordWriter::append_generated(const TokenInfo& token, float logprob) {
   append_tokens(std::span(&token, 1), false);
   ++num_generated_;
-  file_.grow_scale(shape_.group + "/step", size(num_generated_));
+  file_.grow_scale(shape_.group + "/step", extent(num_generated_));
   array("generated/token_id").append(&token.id, 1);
   array("generated/logprob").append(&logprob, 1);
   file_.check_disk();
@@ -381,7 +377,7 @@ void RecordWriter::append_generated(const TokenInfo& token, float logprob) {
 
 void RecordWriter::finish(std::int64_t rows_done, const std::vector<std::pair<std::string, double>>& timing) {
   rows_done_ = std::min(rows_done, progress().num_rows());  // rows that a failure kept from being written do not count
-  const hsize_t layers = size(shape_.layers), heads = size(shape_.heads);
+  const hsize_t layers = extent(shape_.layers), heads = extent(shape_.heads);
   for (const std::string& id : head_statistic_ids())
     array("head_stats/" + id).write({0, 0}, {layers, heads}, means_.values(id).data());
   std::vector<std::int32_t> visible(static_cast<std::size_t>(shape_.layers * extent_), 0);
@@ -390,7 +386,7 @@ void RecordWriter::finish(std::int64_t rows_done, const std::vector<std::pair<st
     for (std::int64_t j = 0; j < rows_done_; ++j)
       visible[static_cast<std::size_t>(l * extent_ + j)] = static_cast<std::int32_t>(geometry.visible_rows(j));
   }
-  array("col/visible_count").write({0, 0}, {layers, size(extent_)}, visible.data());
+  array("col/visible_count").write({0, 0}, {layers, extent(extent_)}, visible.data());
   std::vector<std::string> names;
   std::vector<double> seconds;
   for (const auto& [name, value] : timing) {

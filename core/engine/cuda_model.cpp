@@ -12,7 +12,7 @@ namespace headlight::engine {
 namespace {
 
 constexpr std::int64_t kPanelElements = 16 << 20;  // weights that are dequantised and copied at a time
-constexpr std::int64_t kRowsPerTask = 32;
+constexpr std::int64_t kUploadRows = 32;
 
 void check_supported(const formats::ModelSpec& spec) {
   if (spec.moe.num_experts > 0)
@@ -145,8 +145,8 @@ void CudaModel::load_rows(const kernels::MatrixView& matrix, std::uint16_t* to) 
   Buffer<std::uint16_t> narrow(static_cast<std::size_t>(panel * matrix.cols));
   for (std::int64_t first = 0; first < matrix.rows; first += panel) {
     const std::int64_t rows = std::min(panel, matrix.rows - first);
-    pool_.parallel_for((rows + kRowsPerTask - 1) / kRowsPerTask, [&](std::int64_t task, int) {
-      const std::int64_t begin = task * kRowsPerTask, count = std::min(kRowsPerTask, rows - begin) * matrix.cols;
+    pool_.parallel_for((rows + kUploadRows - 1) / kUploadRows, [&](std::int64_t task, int) {
+      const std::int64_t begin = task * kUploadRows, count = std::min(kUploadRows, rows - begin) * matrix.cols;
       Buffer<float> wide(static_cast<std::size_t>(count));
       kernels::dequantize_rows(matrix, first + begin, count / matrix.cols, wide.data());
       for (std::int64_t k = 0; k < count; ++k) {

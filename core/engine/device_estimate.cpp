@@ -8,7 +8,7 @@
 namespace headlight::engine {
 namespace {
 
-constexpr std::int64_t kNarrow = 2, kWord = 4;  // bytes
+constexpr std::int64_t kNarrow = 2, kWide = 4;  // bytes
 constexpr std::int64_t kMatmulWorkspace = 32 << 20;
 
 struct Sizes {
@@ -30,9 +30,9 @@ std::int64_t weight_bytes(const formats::ModelSpec& spec) {
 std::int64_t activation_bytes(const formats::ModelSpec& spec, std::int64_t rows, bool observed) {
   const Sizes s(spec);
   const std::int64_t block = std::min(rows, kDeviceRowBlock), queries = observed ? CudaFacts::kStagings : 1;
-  const std::int64_t whole = rows * ((1 + s.d + spec.rotary_dim) * kWord + (queries + 1) * s.q * kNarrow);
-  const std::int64_t blocks = block * ((s.d + s.up + s.ff) * kNarrow + std::max(s.q + 2 * s.kv, s.d) * kWord);
-  return whole + blocks + spec.vocab_size * kWord + kMatmulWorkspace;
+  const std::int64_t whole = rows * ((1 + s.d + spec.rotary_dim) * kWide + (queries + 1) * s.q * kNarrow);
+  const std::int64_t blocks = block * ((s.d + s.up + s.ff) * kNarrow + std::max(s.q + 2 * s.kv, s.d) * kWide);
+  return whole + blocks + spec.vocab_size * kWide + kMatmulWorkspace;
 }
 
 std::int64_t statistic_bytes(const formats::ModelSpec& spec, std::int64_t rows, const capture::CapturePlan& plan,
@@ -45,11 +45,11 @@ std::int64_t statistic_bytes(const formats::ModelSpec& spec, std::int64_t rows, 
   const std::int64_t staging = 6 * rows + RowLayout{spec.num_heads, rows, 0}.size() +
                                (2 * spec.num_kv_heads + heads) * rows + (rows_follow ? 0 : columns) + topk;
   const auto recorded = static_cast<std::int64_t>(plan.layers.size());
-  const std::int64_t gram = heads * spec.head_dim * std::int64_t{spec.head_dim} * kWord;
-  return CudaFacts::kStagings * (staging * kWord + CudaFacts::kMassiveCapacity * 12) +
-         (rows_follow ? recorded * columns * kWord : 0) + (recorded + 1) * gram +
-         std::min(CudaFacts::kMapElements, plan.topk_rows * heads * rows) * kWord +
-         (spec.num_layers + 1) * spec.hidden_size * kWord;
+  const std::int64_t gram = heads * spec.head_dim * std::int64_t{spec.head_dim} * kWide;
+  return CudaFacts::kStagings * (staging * kWide + CudaFacts::kMassiveCapacity * 12) +
+         (rows_follow ? recorded * columns * kWide : 0) + (recorded + 1) * gram +
+         std::min(CudaFacts::kMapElements, plan.topk_rows * heads * rows) * kWide +
+         (spec.num_layers + 1) * spec.hidden_size * kWide;
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 namespace headlight::engine {
 namespace {
 
-constexpr std::int64_t kRowsPerTask = 64;
+constexpr std::int64_t kFactRows = 64;
 constexpr std::int64_t kValuesPerTask = std::int64_t{1} << 15;
 constexpr std::int64_t kSmallCount = std::int64_t{1} << 15;
 constexpr std::int64_t kSample = 4096, kPiece = 1024;
@@ -92,9 +92,9 @@ void hidden_facts(ThreadPool& pool, const float* x_id, std::int64_t n, std::int6
       out.cos_first[at] = norms > 0.0 ? static_cast<float>(std::clamp(dot(x, first_d, d) / norms, -1.0, 1.0)) : 0.0f;
     }
   };
-  if (n <= kRowsPerTask) return fill(0, n);
-  pool.parallel_for((n + kRowsPerTask - 1) / kRowsPerTask,
-                    [&](std::int64_t task, int) { fill(task * kRowsPerTask, std::min(n, (task + 1) * kRowsPerTask)); });
+  if (n <= kFactRows) return fill(0, n);
+  pool.parallel_for((n + kFactRows - 1) / kFactRows,
+                    [&](std::int64_t task, int) { fill(task * kFactRows, std::min(n, (task + 1) * kFactRows)); });
 }
 
 float median_abs(ThreadPool& pool, const float* x, std::int64_t count) {

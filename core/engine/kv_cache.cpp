@@ -8,7 +8,7 @@
 namespace headlight::engine {
 namespace {
 
-constexpr std::int64_t kRowsPerTask = 256;
+constexpr std::int64_t kCacheRows = 256;
 
 void store_rows(DType dtype, const float* src, std::int64_t stride, std::int64_t rows, std::int64_t head_dim,
                 std::byte* dst) {
@@ -65,17 +65,17 @@ void KvCache::store(ThreadPool& pool, int layer, std::int64_t first, std::int64_
   HEADLIGHT_CHECK(first >= 0 && first + n <= capacity_);
   Slot& slot = slots_[keep_layers_ ? static_cast<std::size_t>(layer) : 0];
   const auto element = static_cast<std::int64_t>(size_of(dtype_));
-  const std::int64_t blocks = (n + kRowsPerTask - 1) / kRowsPerTask;
+  const std::int64_t blocks = (n + kCacheRows - 1) / kCacheRows;
   const auto store_block = [&](std::int64_t task) {
-    const std::int64_t g = task / blocks, begin = task % blocks * kRowsPerTask;
-    const std::int64_t rows = std::min(kRowsPerTask, n - begin);
+    const std::int64_t g = task / blocks, begin = task % blocks * kCacheRows;
+    const std::int64_t rows = std::min(kCacheRows, n - begin);
     const std::int64_t src = begin * stride + g * head_dim_;
     const std::int64_t dst = (g * capacity_ + first + begin) * head_dim_ * element;
     store_rows(dtype_, k_igd + src, stride, rows, head_dim_, slot.k.data() + dst);
     store_rows(dtype_, v_igd + src, stride, rows, head_dim_, slot.v.data() + dst);
   };
   const std::int64_t tasks = num_kv_heads_ * blocks;
-  if (n < kRowsPerTask) {
+  if (n < kCacheRows) {
     for (std::int64_t task = 0; task < tasks; ++task) store_block(task);
   } else {
     pool.parallel_for(tasks, [&](std::int64_t task, int) { store_block(task); });

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::int64_t kChunkRows = 64;           // rows of W_O dequantised by one task
 constexpr std::int64_t kPanelElements = 4 << 20;  // 16 MiB of W_O at a time
-constexpr std::int64_t kRowsPerTask = 128;
+constexpr std::int64_t kNormRows = 128;
 
 float dot(const float* a, const float* b, std::int64_t count) {
   float sums[8] = {};
@@ -23,9 +23,9 @@ float dot(const float* a, const float* b, std::int64_t count) {
 }
 
 void for_rows(ThreadPool& pool, std::int64_t n, const std::function<void(std::int64_t, std::int64_t)>& body) {
-  if (n <= kRowsPerTask) return body(0, n);
-  pool.parallel_for((n + kRowsPerTask - 1) / kRowsPerTask,
-                    [&](std::int64_t task, int) { body(task * kRowsPerTask, std::min(n, (task + 1) * kRowsPerTask)); });
+  if (n <= kNormRows) return body(0, n);
+  pool.parallel_for((n + kNormRows - 1) / kNormRows,
+                    [&](std::int64_t task, int) { body(task * kNormRows, std::min(n, (task + 1) * kNormRows)); });
 }
 
 }  // namespace
@@ -69,11 +69,11 @@ void ValueNorms::compute(int layer, const float* v_igd, std::int64_t n, std::int
   const std::int64_t head_dim = spec.head_dim, heads_per_group = spec.num_heads / spec.num_kv_heads;
   const std::int64_t width = heads_per_group * head_dim;
   const float* gram_hdd = gram(layer);
-  const std::int64_t blocks = (n + kRowsPerTask - 1) / kRowsPerTask, scratch = std::min(n, kRowsPerTask) * width;
+  const std::int64_t blocks = (n + kNormRows - 1) / kNormRows, scratch = std::min(n, kNormRows) * width;
   float* products = ensure(product_, engine_.pool.num_threads() * scratch);
   engine_.pool.parallel_for(spec.num_kv_heads * blocks, [&](std::int64_t task, int worker) {
-    const std::int64_t g = task / blocks, first = task % blocks * kRowsPerTask;
-    const std::int64_t rows = std::min(kRowsPerTask, n - first);
+    const std::int64_t g = task / blocks, first = task % blocks * kNormRows;
+    const std::int64_t rows = std::min(kNormRows, n - first);
     const float* v = v_igd + first * v_stride + g * head_dim;
     float* product = products + worker * scratch;  // [rows][heads of the group][D]: every Gram matrix times v
     kernels::gemm_nt(rows, width, head_dim, v, v_stride, gram_hdd + g * width * head_dim, head_dim, product, width,

@@ -34,6 +34,8 @@ std::string supported_architectures();
 /// Layer l slides iff l mod period < period - 1 (the last of each period sees everything).
 std::vector<std::uint8_t> periodic_sliding(int num_layers, std::int64_t period);
 
+inline constexpr std::int64_t kIntMax = 0x7fffffff;  ///< upper bound of every size that is an int
+
 /// `value` as int. @error bad_format naming `key` when outside [low, high]
 int checked_int(std::int64_t value, std::int64_t low, std::int64_t high, const std::string& key);
 

@@ -7,8 +7,6 @@
 namespace headlight::formats {
 namespace {
 
-constexpr std::int64_t kIntMax = 0x7fffffff;
-
 /// Keys below "<architecture>.", with the architecture's defaults.
 class Reader {
  public:

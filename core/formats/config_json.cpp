@@ -7,8 +7,6 @@
 namespace headlight::formats {
 namespace {
 
-constexpr std::int64_t kIntMax = 0x7fffffff;
-
 int int_of(const Json& config, const char* key, std::int64_t low, std::int64_t high, const std::string& path = {}) {
   return checked_int(json_integer(config, key, path), low, high, path.empty() ? key : path + "." + key);
 }

@@ -17,9 +17,9 @@
 namespace headlight::formats {
 namespace {
 
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;
+constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;
 constexpr std::uint64_t kMaxIndexBytes = 32u << 20;
-constexpr std::uint64_t kMaxElements = 1ull << 40;
+constexpr std::uint64_t kMaxTensorElements = 1ull << 40;
 
 struct Dtype {
   std::string_view name;
@@ -52,7 +52,7 @@ SafetensorsTensor checked_tensor(const SafetensorsEntry& entry, std::uint64_t da
   std::uint64_t elements = 1;
   for (const auto length : entry.shape) {
     const auto product = checked_mul(elements, length);
-    if (!product || *product > kMaxElements || length > kMaxElements)
+    if (!product || *product > kMaxTensorElements || length > kMaxTensorElements)
       bad_format({field + " shape"}, "more than 2^40 elements");
     elements = *product;
     tensor.shape.push_back(static_cast<std::int64_t>(length));
@@ -93,8 +93,8 @@ void check_start(std::span<const std::byte> bytes, std::uint64_t file_size) {
 
 std::uint64_t header_length(ByteReader& in, std::uint64_t file_size) {
   const auto length = in.read<std::uint64_t>("header length");
-  if (length == 0 || length > kMaxHeaderBytes)
-    bad_format({"header length", 0}, "expected 1 to {}, found {}", kMaxHeaderBytes, length);
+  if (length == 0 || length > kMaxSafetensorsHeader)
+    bad_format({"header length", 0}, "expected 1 to {}, found {}", kMaxSafetensorsHeader, length);
   if (length > file_size - 8)
     bad_format({"header length", 0}, "{} bytes do not fit into the file of {} bytes", length, file_size);
   return length;

@@ -5,7 +5,7 @@
 namespace headlight::formats {
 namespace {
 
-constexpr std::size_t kMaxTensors = 1u << 20;
+constexpr std::size_t kMaxHeaderEntries = 1u << 20;
 constexpr std::size_t kMaxRank = 8;
 
 }  // namespace
@@ -67,7 +67,7 @@ bool SafetensorsHeaderReader::start_object(std::size_t) {
   if (key_ == "__metadata__") {
     state_ = State::metadata;
   } else {
-    if (entries_.size() == kMaxTensors) bad_format({"header"}, "more than {} tensors", kMaxTensors);
+    if (entries_.size() == kMaxHeaderEntries) bad_format({"header"}, "more than {} tensors", kMaxHeaderEntries);
     entries_.push_back({});
     entries_.back().name = key_;
     state_ = State::tensor;

@@ -75,7 +75,7 @@ void compile_var(const Resolved& in, Builder& builder) {
   }
 }
 
-void compile_replacement(const Resolved& in, Builder& builder) {
+void compile_attention_replacement(const Resolved& in, Builder& builder) {
   const std::string kind = in.text("kind");
   const RowOp op = kind == "uniform"    ? RowOp::mix_uniform
                    : kind == "reversed" ? RowOp::mix_reversed
@@ -122,7 +122,7 @@ std::vector<Method> weight_methods() {
        .parameters = {choice_parameter("kind", {"uniform", "reversed", "random", "shuffled"}, "What R is."),
                       number_parameter("mix", 1.0, 0.0, 1.0, 0.0, "Share of R."),
                       integer_parameter("seed", 0, 0, std::int64_t{1} << 53, "Of random and shuffled.")},
-       .compile = compile_replacement},
+       .compile = compile_attention_replacement},
       {.id = "var",
        .title = "VAR, visual attention redistribution",
        .formula = "sinks give the share `recycle` to the other tokens of the spans, on rows with m_I >= summ, m_V / "

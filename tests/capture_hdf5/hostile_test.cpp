@@ -137,7 +137,7 @@ void spoil_plan(hid_t file) {
   for (hsize_t i = 0; i < 40; ++i) set_element(file, "/provenance/capture_plan_json", {i}, '{');
 }
 
-std::vector<HostileCase> cases() {
+std::vector<HostileCase> hostile_cases() {
   const auto other = [](const char* text) {
     return std::function<void(const Golden&)>([=](const Golden& g) { g.write_bytes(text); });
   };
@@ -288,7 +288,7 @@ TEST_P(Hostile, IsRefusedInOneSentence) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Hostile, ::testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(All, Hostile, ::testing::ValuesIn(hostile_cases()),
                          [](const auto& test) { return std::string(test.param.name); });
 
 TEST(Foreign, HarmlessAdditionsAreIgnored) {

@@ -26,7 +26,7 @@ void PrintTo(const RoundTripCase& value, std::ostream* out) {
   *out << value.name;
 }
 
-std::vector<RoundTripCase> cases() {
+std::vector<RoundTripCase> round_trip_cases() {
   std::vector<RoundTripCase> all;
   const auto add = [&](const char* name, auto change) {
     RoundTripCase c{name, {}};
@@ -79,7 +79,7 @@ TEST_P(RoundTrip, FileHoldsWhatMemoryHolds) {
     EXPECT_EQ(entry.path(), path) << "left over";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, RoundTrip, ::testing::ValuesIn(cases()),
+INSTANTIATE_TEST_SUITE_P(All, RoundTrip, ::testing::ValuesIn(round_trip_cases()),
                          [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace

@@ -13,13 +13,13 @@ namespace {
 
 using namespace testing;
 
-struct Case {
+struct Q8Case {
   TensorType type;
   CpuTier tier;
 };
 
-std::vector<Case> all_cases() {
-  std::vector<Case> cases;
+std::vector<Q8Case> q8_cases() {
+  std::vector<Q8Case> cases;
   for (const auto tier : available_cpu_tiers())
     for (const auto type : {TensorType::q4_0, TensorType::q4_1, TensorType::q5_0, TensorType::q5_1, TensorType::q8_0,
                             TensorType::iq4_nl, TensorType::q4_k, TensorType::q5_k, TensorType::q6_k})
@@ -27,7 +27,7 @@ std::vector<Case> all_cases() {
   return cases;
 }
 
-std::string name_of(const ::testing::TestParamInfo<Case>& param) {
+std::string q8_name(const ::testing::TestParamInfo<Q8Case>& param) {
   return std::string(info(param.param.type).name) + "_" + std::string(to_string(param.param.tier));
 }
 
@@ -43,7 +43,7 @@ std::vector<double> rounded_to_8_bits(const std::vector<float>& x) {
   return rounded;
 }
 
-class LinearQ8 : public ::testing::TestWithParam<Case> {
+class LinearQ8 : public ::testing::TestWithParam<Q8Case> {
  protected:
   void compare(std::int64_t rows, std::int64_t cols, std::int64_t n, bool with_bias) {
     SCOPED_TRACE(::testing::Message() << "rows " << rows << " cols " << cols << " n " << n);
@@ -143,7 +143,7 @@ TEST_P(LinearQ8, NanAndInfinityShow) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, LinearQ8, ::testing::ValuesIn(all_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(All, LinearQ8, ::testing::ValuesIn(q8_cases()), q8_name);
 
 TEST(QuantizeQ8, TiersAgreeBitForBit) {
   if (detected_cpu_tier() == CpuTier::scalar) GTEST_SKIP() << "needs AVX2";

@@ -31,7 +31,7 @@ void refuse(const AttentionInputs& in, const char* says) {
     ADD_FAILURE() << "accepted; expected: " << says;
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), Errc::invalid_argument);
-    EXPECT_THAT(error.what(), testing::HasSubstr(says));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr(says));
   }
 }
 
