@@ -15,13 +15,21 @@ using capture::KeyPanel;
 constexpr std::int64_t kRowBlock = 256;
 constexpr std::int64_t kKeysPerTask = 256;
 
-// Dot products of one row to attention, in place.
-void finish_row(const capture::ReplayHead& head, std::int64_t row, kernels::KeyRange keys, float* attn_j) {
-  const auto& layer = head.parameters;
-  for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-    float score = layer.scale * attn_j[j];
-    if (layer.soft_cap > 0.0f) score = layer.soft_cap * std::tanh(score / layer.soft_cap);
-    attn_j[j] = std::exp(score - head.lse_i[row]);
+// Rows close to each other come with one read and the rows between them: a read costs more than a hundred rows.
+void read_query_rows(const capture::CaptureView& view, const capture::HeadRef& ref, std::span<const std::int64_t> rows,
+                     float* q_nd) {
+  constexpr std::int64_t kGap = 64, kMostRows = 4096;
+  const std::int64_t dim = view.header().model.head_dim;
+  Buffer<float> q_id;
+  for (std::size_t from = 0, to = 0; from < rows.size(); from = to) {
+    const std::int64_t begin = rows[from];
+    for (to = from + 1; to < rows.size(); ++to)
+      if (rows[to] < rows[to - 1] || rows[to] - rows[to - 1] > kGap || rows[to] - begin >= kMostRows) break;
+    const std::int64_t end = rows[to - 1] + 1;
+    if (const auto size = static_cast<std::size_t>((end - begin) * dim); q_id.size() < size) q_id = Buffer<float>(size);
+    view.read_q(ref.record, ref.layer, ref.head, begin, end, q_id.data());
+    for (std::size_t n = from; n < to; ++n)
+      std::copy_n(q_id.data() + (rows[n] - begin) * dim, dim, q_nd + static_cast<std::int64_t>(n) * dim);
   }
 }
 
@@ -60,8 +68,7 @@ std::vector<float> attention_rows(const capture::CaptureView& view, const captur
   const std::int64_t num_keys = head.geometry.num_rows, dim = head.head_dim, count = std::ssize(rows);
   Buffer<float> k_jd(static_cast<std::size_t>(num_keys * dim)), q_id(static_cast<std::size_t>(count * dim));
   view.read_k(ref.record, ref.layer, head.kv_head, 0, num_keys, k_jd.data());
-  for (std::int64_t n = 0; n < count; ++n)
-    view.read_q(ref.record, ref.layer, ref.head, rows[n], rows[n] + 1, q_id.data() + n * dim);
+  read_query_rows(view, ref, rows, q_id.data());
   KeyPanel panel;
   panel.pack(k_jd.data(), num_keys, dim);
   const std::int64_t stride = panel.num_groups() * KeyPanel::kGroup;
@@ -74,7 +81,7 @@ std::vector<float> attention_rows(const capture::CaptureView& view, const captur
     const std::int64_t from = keys.begin / KeyPanel::kGroup;
     const std::int64_t to = (keys.end + KeyPanel::kGroup - 1) / KeyPanel::kGroup;
     capture::score_rows(q_id.data() + n * dim, 1, panel, from, to, row_j.data() + from * KeyPanel::kGroup, stride);
-    finish_row(head, rows[n], keys, row_j.data());
+    capture::finish_row(head.parameters, head.lse_i[rows[n]], row_j.data() + keys.begin, keys.size());
     std::copy(row_j.begin() + keys.begin, row_j.begin() + keys.end, attn_nj.begin() + n * num_keys + keys.begin);
   });
   return attn_nj;
@@ -84,16 +91,19 @@ std::vector<std::uint8_t> add_weighted_columns(const capture::CaptureView& view,
                                                std::int64_t targets, std::span<const double> weight_ti, double scale,
                                                std::span<double> out_tj, ThreadPool& pool, std::stop_token stop,
                                                std::int64_t first_key) {
-  const std::int64_t num_rows = view.record(head.record).num_rows, width = num_rows - first_key;
+  const std::int64_t num_rows = view.record(head.record).num_rows;
   HEADLIGHT_CHECK(std::ssize(weight_ti) == targets * num_rows && std::ssize(out_tj) == targets * num_rows);
   std::vector<std::uint8_t> empty_i(num_rows, 0);
   std::vector<float> attn_ij;
   std::vector<double> factor_i(kRowBlock, scale);
+  const auto geometry = capture::open_replay_head(view, head, {0, num_rows, 0, num_rows}, true).geometry;
   for (std::int64_t begin = 0; begin < num_rows; begin += kRowBlock) {
     const std::int64_t end = std::min(begin + kRowBlock, num_rows);
     if (!any_weight(weight_ti, targets, num_rows, begin, end)) continue;
+    const auto seen = geometry.visible_to_rows(begin, end);
+    const std::int64_t first = std::max(seen.begin, first_key), width = std::max<std::int64_t>(seen.end - first, 0);
     attn_ij.resize(static_cast<std::size_t>((end - begin) * width));
-    capture::replay_tile(view, head, {begin, end, first_key, num_rows}, pool, attn_ij, stop);
+    if (width > 0) capture::replay_tile(view, head, {begin, end, first, first + width}, pool, attn_ij, stop);
     if (first_key > 0)
       pool.parallel_for(end - begin, [&](std::int64_t n, int) {
         double left = 0.0;
@@ -108,7 +118,7 @@ std::vector<std::uint8_t> add_weighted_columns(const capture::CaptureView& view,
           const double weight = factor_i[i - begin] * weight_ti[t * num_rows + i];
           if (weight == 0.0) continue;
           const float* attn_j = attn_ij.data() + (i - begin) * width;
-          double* sum_j = out_tj.data() + t * num_rows + first_key;
+          double* sum_j = out_tj.data() + t * num_rows + first;
           for (std::int64_t j = from; j < to; ++j) sum_j[j] += weight * static_cast<double>(attn_j[j]);
         }
     });

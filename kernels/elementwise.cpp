@@ -113,6 +113,10 @@ void soft_cap(ThreadPool& pool, float* x, float cap, std::int64_t count) {
             [&](std::int64_t first, std::int64_t size) { fast.soft_cap(x + first, cap, size); });
 }
 
+void exp_shifted(float* x, std::int64_t count, float factor, float shift) {
+  loops().exp_shifted(x, count, factor, shift);
+}
+
 RowFacts row_facts(std::span<const float> x) {
   RowFacts facts;
   if (!x.empty()) loops().facts(x.data(), static_cast<std::int64_t>(x.size()), facts);

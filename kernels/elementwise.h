@@ -40,6 +40,10 @@ void add(ThreadPool& pool, float* x, const float* y, std::int64_t count);  ///< 
 void scale(ThreadPool& pool, float* x, float factor, std::int64_t count);  ///< x *= factor
 void soft_cap(ThreadPool& pool, float* x, float cap, std::int64_t count);  ///< x = cap * tanh(x / cap)
 
+/// x = e^(factor x - shift), the exponential within 2 ulp: dot products to attention, with the row's logsumexp as
+/// shift. On the calling thread.
+void exp_shifted(float* x, std::int64_t count, float factor, float shift);
+
 /// Largest |x| and its index, mean, mean square of one row; exact comparisons, sums in f64.
 struct RowFacts {
   float absmax = 0.0f;

@@ -201,6 +201,10 @@ void soft_cap_at(float* x, float cap, std::int64_t count) {
   map(x, x, count, [&](Vec v) { return cap * tanh(v / cap); });
 }
 
+void exp_of_shifted(float* x, std::int64_t count, float factor, float shift) {
+  map(x, x, count, [&](Vec v) { return exp(v * factor - shift); });
+}
+
 void row_facts_of(const float* x, std::int64_t count, RowFacts& facts) {
   WideVec sum = {}, square = {};
   Vec largest = {};
@@ -226,8 +230,8 @@ void row_facts_of(const float* x, std::int64_t count, RowFacts& facts) {
   facts.norm_l2 = static_cast<float>(__builtin_sqrt(total_square));
 }
 
-constexpr ElementwiseLoops kLoops{rms_norm_row, layer_norm_row, rope_head,   activate,
-                                  add_to,       scale_by,       soft_cap_at, row_facts_of};
+constexpr ElementwiseLoops kLoops{rms_norm_row, layer_norm_row, rope_head,      activate,    add_to,
+                                  scale_by,     soft_cap_at,    exp_of_shifted, row_facts_of};
 
 }  // namespace
 }  // namespace headlight::kernels

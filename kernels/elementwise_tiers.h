@@ -15,6 +15,7 @@ struct ElementwiseLoops {
   void (*add)(float* x, const float* y, std::int64_t count);
   void (*scale)(float* x, float factor, std::int64_t count);
   void (*soft_cap)(float* x, float cap, std::int64_t count);
+  void (*exp_shifted)(float* x, std::int64_t count, float factor, float shift);
   void (*facts)(const float* x, std::int64_t count, RowFacts& facts);
 };
 

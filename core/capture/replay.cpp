@@ -22,16 +22,6 @@ std::int64_t round_up(std::int64_t value, std::int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// Dot products to attention, in place.
-void finish_row(const LayerParameters& parameters, float lse, float* row_j, std::int64_t count) {
-  const float cap = parameters.soft_cap;
-  for (std::int64_t j = 0; j < count; ++j) {
-    float score = parameters.scale * row_j[j];
-    if (cap > 0.0f) score = cap * std::tanh(score / cap);
-    row_j[j] = std::exp(score - lse);
-  }
-}
-
 // Rows [begin, end) against the keys of a panel that starts at key `first_key`: emit(row, key, attn_j) for each row
 // that sees some of them.
 template <class Emit>

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "base/buffer.h"
+#include "core/capture/capture_sink.h"
 
 namespace headlight::capture {
 
@@ -32,5 +33,8 @@ class KeyPanel {
 constexpr std::int64_t kScoreRows = 4;
 void score_rows(const float* q_id, std::int64_t num_rows, const KeyPanel& panel, std::int64_t group_begin,
                 std::int64_t group_end, float* out, std::int64_t stride);
+
+/// Dot products of one row to attention, in place: exp(cap(scale dot) - lse).
+void finish_row(const LayerParameters& parameters, float lse, float* row_j, std::int64_t count);
 
 }  // namespace headlight::capture

@@ -2,9 +2,13 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 from cli_case import CliCase, main, read_npy
+from json_schema import problems
+
+COMPARE = json.loads((pathlib.Path(__file__).resolve().parents[2] / "docs/schemas/compare-1.schema.json").read_text())
 
 LINES = ["The cat sat on the mat.", "Numbers: 1, 2, 3.", "A third line", "and the fourth, which is longer than the rest."]
 
@@ -84,6 +88,18 @@ class Levels(CliCase):
         heads = self.result("compare", "a.h5", "b.h5")["heads"]
         self.assertEqual(len(heads), 12)
         self.assertLess(max(head["max_abs"] for head in heads), 1e-5)
+
+    def test_where_two_runs_part(self):
+        self.capture("a.h5", prompt="Hello world")
+        self.capture("b.h5", "--kv-dtype", "bf16", prompt="Hello world")
+        document = self.document("compare", "a.h5", "b.h5", "--depart", "0")
+        self.assertEqual(problems(document, COMPARE), [])
+        first = document["result"]["depart"]["first"]
+        self.assertEqual(first["layer"], 0)  # rounded keys change the very first layer
+        self.assertGreater(first["tv"], 0)
+        self.assertEqual(problems(first, COMPARE["$defs"]["head"], COMPARE), [])
+        self.assertIsNone(self.result("compare", "a.h5", "a.h5")["depart"]["first"])
+        self.assertIn("no head departs", self.run_cli("compare", "a.h5", "a.h5").text)
 
     def test_chat_and_stdin(self):
         self.write("chat.json", json.dumps([{"role": "user", "content": "Hello"}]))

@@ -8,8 +8,10 @@ import subprocess
 import unittest
 
 from cli_case import CliCase, main, shared_folder
+from json_schema import problems
 
 MAKE_PLANTED = os.environ.get("HEADLIGHT_MAKE_PLANTED", "")
+COMPARE = json.loads((pathlib.Path(__file__).resolve().parents[2] / "docs/schemas/compare-1.schema.json").read_text())
 SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs" / "schemas" / "headplan.schema.json"
 
 
@@ -39,6 +41,19 @@ class Roles(CliCase):
         text = self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "text.json", "--top", "1").text
         self.assertIn("L1H0", text)
         self.assertIn("induction", text)
+
+    def test_drift_between_two_plans(self):
+        self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "a.json")
+        self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "b.json", "--seed", "5")
+        document = self.document("compare", "a.json", "b.json")
+        self.assertEqual(problems(document, COMPARE), [])
+        self.assertEqual(document["result"]["agreement"], 1.0)
+        plan = self.plan("b.json")
+        plan["roles"]["primary"][0][0] = "induction"
+        self.write("c.json", json.dumps(plan))
+        self.assertEqual(self.result("compare", "a.json", "c.json")["changes"][0]["head"], "L0H0")
+        self.assertIn("rank corr", self.run_cli("compare", "a.json", "c.json").text)
+        self.refuse(2, "compare", "a.json", "capture.h5", mentions=["two head plans"])
 
     def test_the_file_is_as_the_schema_says(self):
         try:

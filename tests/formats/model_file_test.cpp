@@ -10,8 +10,8 @@
 #include <gtest/gtest.h>
 
 #include "core/formats/chat_template.h"
+#include "core/formats/quantize.h"
 #include "core/formats/registry.h"
-#include "tests/support/quantize.h"
 #include "tests/support/refusal.h"
 #include "tests/support/synthetic_model.h"
 #include "tests/support/temp_folder.h"
@@ -216,7 +216,7 @@ TEST_F(Tensors, WrongTypes) {
   auto parts = gguf_parts(golden_model("llama"));
   auto& norm = parts.tensor("blk.0.attn_norm.weight");
   norm.type = TensorType::q8_0;
-  norm.data = quantize_row(norm.type, std::vector<float>(64, 1.0f));
+  norm.data = formats::quantize_row(norm.type, std::vector<float>(64, 1.0f));
   refuse_gguf(parts, Errc::unsupported, {"tensor 'blk.0.attn_norm.weight'", "Q8_0"});
   write_safetensors(golden_model("llama"), folder_ / "hf");
   std::string bytes;

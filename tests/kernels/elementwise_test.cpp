@@ -50,6 +50,25 @@ TEST_P(Elementwise, RmsNorm) {
   }
 }
 
+TEST_P(Elementwise, ExpShifted) {
+  for (const std::int64_t n : kLengths) {
+    const auto x = random_values(at(n), random_, 40.0f);
+    auto y = x;
+    exp_shifted(y.data(), n, 0.125f, 3.0f);
+    for (std::int64_t k = 0; k < n; ++k) {
+      const double exponent = 0.125 * x[at(k)] - 3.0, expected = std::exp(exponent);
+      ASSERT_NEAR(y[at(k)], expected, (2.5e-7 + 1.2e-7 * std::fabs(exponent)) * expected) << "n " << n;
+    }
+  }
+  float special[] = {-kInfinity, -1000.0f, kNan, kInfinity, 0.0f};
+  exp_shifted(special, 5, 1.0f, 0.0f);
+  EXPECT_EQ(special[0], 0.0f);
+  EXPECT_EQ(special[1], 0.0f);
+  EXPECT_TRUE(std::isnan(special[2]));
+  EXPECT_EQ(special[3], kInfinity);
+  EXPECT_EQ(special[4], 1.0f);
+}
+
 TEST_P(Elementwise, LayerNorm) {
   for (const std::int64_t d : kLengths) {
     for (const bool with_bias : {false, true}) {

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "core/formats/config.h"
-#include "tests/support/quantize.h"
+#include "core/formats/quantize.h"
 #include "tests/support/synthetic_model.h"
 
 namespace headlight::testing_support {
@@ -98,7 +98,7 @@ void append(GgufParts& parts, const std::string& name, const SyntheticTensor& te
   const auto cols = static_cast<std::size_t>(tensor.shape.back());
   TensorType stored = is_vector ? TensorType::f32 : type;
   if (cols % info(stored).block_size != 0) stored = TensorType::f16;
-  parts.tensors.push_back({name, stored, tensor.shape, quantize_rows(stored, tensor.values, cols)});
+  parts.tensors.push_back({name, stored, tensor.shape, formats::quantize_rows(stored, tensor.values, cols)});
 }
 
 /// gpt-oss: even columns are gate, odd ones up; both [E][d_ff][d] in GGUF.

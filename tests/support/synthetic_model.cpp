@@ -4,8 +4,8 @@
 #include <fstream>
 #include <stdexcept>
 
+#include "core/formats/quantize.h"
 #include "core/formats/safetensors_writer.h"
-#include "tests/support/quantize.h"
 
 namespace headlight::testing_support {
 namespace {
@@ -116,7 +116,7 @@ SyntheticModel wide_llama() {
 
 void write_safetensors_file(const std::vector<SyntheticTensor>& tensors, const fs::path& file, TensorType type) {
   std::vector<std::vector<std::byte>> parts;
-  for (const auto& tensor : tensors) parts.push_back(quantize_row(type, tensor.values));
+  for (const auto& tensor : tensors) parts.push_back(formats::quantize_row(type, tensor.values));
   formats::SafetensorsWriter writer;
   for (std::size_t t = 0; t < tensors.size(); ++t) writer.add(tensors[t].name, type, tensors[t].shape, parts[t]);
   writer.write(file, true);

@@ -1,15 +1,17 @@
-#include "tests/support/quantize.h"
+#include "core/formats/quantize.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <stdexcept>
+
+#include <fmt/format.h>
 
 #include "base/dtype.h"
+#include "base/error.h"
 
-namespace headlight::testing_support {
+namespace headlight::formats {
 namespace {
 
 using Values = std::span<const float>;
@@ -152,7 +154,7 @@ void put_block(Bytes& out, TensorType type, Values x) {
     case TensorType::q6_k:
       return put_q6_k(out, x);
     default:
-      throw std::invalid_argument("quantize_row: type " + std::string(info(type).name));
+      throw Error(Errc::unsupported, fmt::format("cannot write weights as {}", info(type).name));
   }
 }
 
@@ -165,7 +167,9 @@ std::vector<std::byte> quantize_row(TensorType type, std::span<const float> valu
     return bytes;
   }
   const std::size_t block = info(type).block_size;
-  if (values.size() % block != 0) throw std::invalid_argument("quantize_row: a row that is not whole blocks");
+  if (values.size() % block != 0)
+    throw Error(Errc::invalid_argument, fmt::format("a row of {} values is not whole blocks of {} ({})", values.size(),
+                                                    block, info(type).name));
   Bytes out;
   for (std::size_t i = 0; i < values.size(); i += block) put_block(out, type, values.subspan(i, block));
   return out.take();
@@ -180,4 +184,4 @@ std::vector<std::byte> quantize_rows(TensorType type, std::span<const float> val
   return all;
 }
 
-}  // namespace headlight::testing_support
+}  // namespace headlight::formats
