@@ -9,6 +9,7 @@
 
 #include "app/cli/option_checks.h"
 #include "app/cli/ranges.h"
+#include "app/workbench/prompt.h"
 #include "base/closest_match.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -26,83 +27,18 @@ constexpr std::int64_t kMaxTokens = std::int64_t{1} << 22;
   throw Error(Errc::invalid_argument, message, {.file = {}, .field = option, .offset = {}, .hint = hint});
 }
 
-/// Character offset of every byte offset asked for in ascending order.
-class CharacterCounter {
- public:
-  explicit CharacterCounter(std::string_view text) : text_(text) {}
-  std::int64_t at(std::int64_t byte) {
-    for (; byte_ < byte; ++byte_)
-      if ((static_cast<unsigned char>(text_[static_cast<std::size_t>(byte_)]) & 0xC0) != 0x80) ++characters_;
-    return characters_;
-  }
-
- private:
-  std::string_view text_;
-  std::int64_t byte_ = 0, characters_ = 0;
-};
-
-capture::TokenInfo to_token_info(const formats::Tokenizer* tokenizer, const formats::Token& token) {
-  capture::TokenInfo info;
-  info.id = token.id;
-  info.byte_begin = token.byte_begin;
-  info.byte_end = token.byte_end;
-  info.char_begin = token.char_begin;
-  info.char_end = token.char_end;
-  info.kind = static_cast<std::uint8_t>(token.kind);
-  if (tokenizer != nullptr) info.piece = tokenizer->piece(token.id);
-  return info;
-}
-
-const formats::Tokenizer& tokenizer_of(const formats::ModelFile& model) {
-  if (!model.tokenizer)
-    throw Error(Errc::unsupported, "the model has no tokenizer",
-                {.file = model.files.empty() ? "" : model.files[0].string(),
-                 .field = {},
-                 .offset = {},
-                 .hint = "give token ids with --token-ids"});
-  return *model.tokenizer;
-}
-
-capture::RecordHeader from_encoding(Invocation& invocation, const formats::ModelFile& model, std::string text,
-                                    const formats::EncodeOptions& encode) {
-  const formats::Tokenizer& tokenizer = tokenizer_of(model);
-  const formats::Encoding encoding = tokenizer.encode(text, encode);
-  if (encoding.num_invalid_sequences > 0)
+capture::RecordHeader told(Invocation& invocation, workbench::Prompt prompt) {
+  if (prompt.num_invalid_sequences > 0)
     invocation.warn(
-        fmt::format("the text holds {} ill-formed UTF-8 sequences, read as U+FFFD", encoding.num_invalid_sequences));
-  if (encoding.num_dropped_bytes > 0)
-    invocation.warn(
-        fmt::format("{} bytes have no token in the vocabulary and were dropped", encoding.num_dropped_bytes));
-  capture::RecordHeader record;
-  record.text = std::move(text);
-  for (const auto& token : encoding.tokens) record.tokens.push_back(to_token_info(&tokenizer, token));
-  return record;
+        fmt::format("the text holds {} ill-formed UTF-8 sequences, read as U+FFFD", prompt.num_invalid_sequences));
+  if (prompt.num_dropped_bytes > 0)
+    invocation.warn(fmt::format("{} bytes have no token in the vocabulary and were dropped", prompt.num_dropped_bytes));
+  return std::move(prompt.record);
 }
 
 capture::RecordHeader from_text(Invocation& invocation, const formats::ModelFile& model, std::string text,
                                 const PromptOptions& options) {
-  formats::EncodeOptions encode;
-  encode.parse_special = !options.no_special;
-  return from_encoding(invocation, model, std::move(text), encode);
-}
-
-/// Token ranges of the messages, from the byte ranges that their contents take in the rendered prompt.
-void add_segments(capture::RecordHeader& record, const formats::RenderedChat& chat,
-                  const std::vector<formats::ChatMessage>& messages) {
-  for (const auto& span : chat.spans) {
-    if (span.message < 0) continue;
-    capture::Segment segment{messages[static_cast<std::size_t>(span.message)].role, -1, -1};
-    for (std::size_t i = 0; i < record.tokens.size(); ++i) {
-      auto& token = record.tokens[i];
-      if (token.byte_begin < static_cast<std::int64_t>(span.begin) ||
-          token.byte_end > static_cast<std::int64_t>(span.end) || token.byte_end <= token.byte_begin)
-        continue;
-      if (segment.begin < 0) segment.begin = static_cast<std::int64_t>(i);
-      segment.end = static_cast<std::int64_t>(i) + 1;
-      token.segment = static_cast<std::int16_t>(record.segments.size());
-    }
-    if (segment.begin >= 0) record.segments.push_back(segment);
-  }
+  return told(invocation, workbench::prompt_from_text(model, std::move(text), !options.no_special));
 }
 
 capture::RecordHeader from_messages(Invocation& invocation, const formats::ModelFile& model, const Json& json,
@@ -115,41 +51,12 @@ capture::RecordHeader from_messages(Invocation& invocation, const formats::Model
   for (const Json& entry : *list)
     messages.push_back({json_string(entry, "role", "messages"), json_string(entry, "content", "messages")});
   const bool add_prompt = json.is_array() || json_bool_or(json, "add_generation_prompt", true);
-  const formats::Tokenizer& tokenizer = tokenizer_of(model);
-  const auto bos = tokenizer.bos_id();
-  const auto chat = formats::render_chat(model.chat_template, messages, add_prompt, bos ? tokenizer.piece(*bos) : "");
-  formats::EncodeOptions encode;
-  encode.add_special = !(bos && chat.text.starts_with(tokenizer.piece(*bos)));
-  encode.parse_special = !options.no_special;
-  for (const auto& span : chat.spans)
-    if (span.message >= 0) encode.literal.emplace_back(span.begin, span.end);
-  auto record = from_encoding(invocation, model, chat.text, encode);
-  add_segments(record, chat, messages);
-  return record;
+  return told(invocation, workbench::prompt_from_messages(model, messages, add_prompt, !options.no_special));
 }
 
 capture::RecordHeader from_ids(const formats::ModelFile& model, const std::vector<std::int64_t>& ids,
                                const std::string& where) {
-  capture::RecordHeader record;
-  for (const std::int64_t id : ids) {
-    if (id < 0 || id >= model.spec.vocab_size)
-      refuse(where, fmt::format("expected ids within 0-{}, found {}", model.spec.vocab_size - 1, id));
-    formats::Token token;
-    token.id = static_cast<std::int32_t>(id);
-    const bool known = model.tokenizer && id < model.tokenizer->vocab_size();
-    if (known && model.tokenizer->is_special(token.id)) token.kind = formats::TokenKind::special;
-    record.tokens.push_back(to_token_info(known ? model.tokenizer.get() : nullptr, token));
-    auto& info = record.tokens.back();
-    info.byte_begin = static_cast<std::int64_t>(record.text.size());
-    record.text += info.piece;
-    info.byte_end = static_cast<std::int64_t>(record.text.size());
-  }
-  CharacterCounter count(record.text);
-  for (auto& token : record.tokens) {
-    token.char_begin = count.at(token.byte_begin);
-    token.char_end = count.at(token.byte_end);
-  }
-  return record;
+  return workbench::prompt_from_ids(model, ids, where).record;
 }
 
 std::vector<std::int64_t> ids_from_json(const Json& json, const std::string& where) {
@@ -469,9 +376,7 @@ void check_output_is_new(const std::string& output, const formats::ModelFile& mo
 }
 
 std::vector<std::int32_t> token_ids_of(const capture::RecordHeader& record) {
-  std::vector<std::int32_t> ids;
-  for (const auto& token : record.tokens) ids.push_back(token.id);
-  return ids;
+  return workbench::token_ids_of(record);
 }
 
 }  // namespace headlight::cli

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "app/workbench/selection.h"
+#include "base/thread_pool.h"
+#include "core/capture/capture_view.h"
+#include "core/capture/map_source.h"
+#include "core/capture/statistics.h"
+#include "core/heads/head_set.h"
+
+namespace headlight::workbench {
+
+/// One number per head of a record.
+struct GridStatistic {
+  const capture::StatisticInfo* info = nullptr;
+  std::vector<float> value_lh;  ///< [recorded layers][H]; NaN = undefined
+};
+
+/// Attention of one row or one column of a map.
+struct AttentionLine {
+  std::vector<float> attn;  ///< [N], 0 = invisible
+  bool exact = true;        ///< false: maxima of blocks, because the capture holds no more
+};
+
+/// A capture that is looked at: a file, or a run in memory. What views show at once (tokens, one value per head) is
+/// read when it opens; rows and tiles are read when they are asked for, from any thread.
+class CaptureDocument {
+ public:
+  /// Opens and reads a file. @error as capture::open_capture()
+  static std::shared_ptr<const CaptureDocument> open(const std::string& path, std::int64_t record = 0);
+  /// @param name  what to call it: "run"
+  CaptureDocument(std::shared_ptr<const capture::CaptureView> view, std::string path, std::string name,
+                  std::int64_t record = 0);
+
+  const std::string& path() const { return path_; }  ///< empty: not a file
+  const std::string& name() const { return name_; }
+  const capture::CaptureHeader& header() const { return view_->header(); }
+  const capture::RecordInfo& record() const { return record_; }
+  std::int64_t record_number() const { return number_; }
+  std::int64_t num_records() const { return view_->num_records(); }
+  std::int64_t num_tokens() const { return record_.num_rows; }
+  bool is_complete() const { return view_->complete() == capture::CompleteState::sealed; }
+  const std::vector<std::string>& token_texts() const { return texts_; }  ///< printable, one per row
+
+  const std::vector<int>& layers() const { return header().plan.layers; }  ///< model numbers
+  int num_heads() const { return header().model.num_heads; }
+  int num_kv_heads() const { return header().model.num_kv_heads; }
+  std::optional<capture::HeadRef> find(HeadId head) const;  ///< nullopt: the layer is not recorded
+  bool has_map(HeadId head) const;
+
+  const std::vector<GridStatistic>& statistics() const { return statistics_; }  ///< of heads, in registry order
+  const GridStatistic* find_statistic(std::string_view id) const;
+  /// Value of one head; NaN when undefined or not recorded.
+  float statistic(std::string_view id, HeadId head) const;
+
+  /// Row or column statistic along the text, [N]. @error invalid_argument
+  std::vector<float> along_text(std::string_view id, HeadId head) const;
+  /// Mean over recorded layers and heads of received_mean, [N]: what a token gets from the whole model.
+  const std::vector<float>& received() const { return received_; }
+
+  AttentionLine row(HeadId head, std::int64_t query, ThreadPool& pool) const;
+  AttentionLine column(HeadId head, std::int64_t key, ThreadPool& pool) const;
+  /// @error as capture::read_map()
+  capture::MapPicture map(HeadId head, const capture::MapRequest& request, ThreadPool& pool,
+                          std::stop_token stop = {}) const;
+
+  /// Heads for which an expression holds. @error invalid_argument  with the offset of what is wrong
+  heads::HeadMask select(const std::string& expression) const;
+  heads::HeadGrid grid() const;
+
+ private:
+  capture::HeadRef require(HeadId head) const;
+  void read_statistics();
+  void read_received();
+
+  std::shared_ptr<const capture::CaptureView> view_;
+  std::string path_, name_;
+  std::int64_t number_ = 0;
+  capture::RecordInfo record_;
+  std::vector<std::string> texts_;
+  std::vector<GridStatistic> statistics_;
+  std::vector<float> received_;
+  mutable std::mutex mutex_;  // the view is read from one thread at a time
+};
+
+}  // namespace headlight::workbench

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "app/workbench/model_host.h"
+#include "app/workbench/next_tokens.h"
+#include "core/capture/capture_view.h"
+
+namespace headlight::workbench {
+
+/// One forward pass of the prompt.
+struct LiveRun {
+  std::shared_ptr<const capture::CaptureView> capture;  ///< one record: every statistic and map of the pass
+  std::vector<float> logits;                            ///< [V] of the last token
+  double seconds = 0.0;
+};
+
+/// The prompt as the model runs it, and with the stack.
+struct LiveResult {
+  std::shared_ptr<const LiveRun> base, changed;  ///< the same object when the stack changes nothing
+  NextTokens next;
+  std::vector<std::string> token_texts;  ///< of next.top
+  bool is_changed() const { return base != changed; }
+};
+
+/// A prompt under an intervention stack. The pass without interventions is kept and made again only when the prompt
+/// changes; a stack that is the identity is not run, so before and after are bit for bit the same.
+///
+/// Passes are recorded at level replay. Where the stack changes attention weights, q and k no longer say what a row
+/// does, and the changed pass is recorded at level summary with block maps: exact maps up to 256 tokens, block maxima
+/// beyond.
+class LiveSession {
+ public:
+  static constexpr int kTopTokens = 10;
+
+  /// @param model  must outlive the session
+  explicit LiveSession(ModelHost& model) : model_(model) {}
+
+  /// Runs what is needed. Blocks; may be called from any one thread at a time.
+  /// @error invalid_argument (an empty prompt, a stack that does not fit the model: names the intervention),
+  ///        prompt_too_long, cancelled, failed
+  LiveResult run(const Prompt& prompt, const intervention::Stack& stack, std::stop_token stop = {});
+
+  ModelHost& model() { return model_; }
+
+ private:
+  std::shared_ptr<const LiveRun> pass(const Prompt& prompt, const intervention::Stack& stack,
+                                      capture::CaptureLevel level, std::stop_token stop);
+
+  ModelHost& model_;
+  std::vector<std::int32_t> base_ids_;
+  std::shared_ptr<const LiveRun> base_;
+};
+
+/// What a stack does to a pass.
+enum class StackEffect { none, head_outputs, attention };
+/// @error invalid_argument  as intervention::compile()
+StackEffect effect_of(const intervention::Stack& stack, const capture::ModelInfo& model, std::int64_t prompt_tokens);
+
+}  // namespace headlight::workbench

@@ -1,0 +1,72 @@
+#include "app/workbench/next_tokens.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace headlight::workbench {
+namespace {
+
+/// ln sum_v exp(z_v)
+double log_sum_exp(std::span<const float> logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const float z : logits) sum += std::exp(z - largest);
+  return largest + std::log(sum);
+}
+
+std::vector<std::int32_t> best(std::span<const float> logits, std::size_t k) {
+  std::vector<std::int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  k = std::min(k, ids.size());
+  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(k), ids.end(), [&](auto a, auto b) {
+    const float za = logits[static_cast<std::size_t>(a)], zb = logits[static_cast<std::size_t>(b)];
+    return za != zb ? za > zb : a < b;
+  });
+  ids.resize(k);
+  return ids;
+}
+
+int rank_of(std::span<const float> logits, std::int32_t id) {
+  const float own = logits[static_cast<std::size_t>(id)];
+  int rank = 0;
+  for (std::size_t v = 0; v < logits.size(); ++v)
+    if (logits[v] > own || (logits[v] == own && static_cast<std::int32_t>(v) < id)) ++rank;
+  return rank;
+}
+
+}  // namespace
+
+NextTokens compare_next_tokens(std::span<const float> base, std::span<const float> changed, int k) {
+  HEADLIGHT_CHECK(base.size() == changed.size() && !base.empty() && k >= 0);
+  const double base_norm = log_sum_exp(base), changed_norm = log_sum_exp(changed);
+  NextTokens result;
+  for (std::size_t v = 0; v < base.size(); ++v) {
+    const double lp = base[v] - base_norm, lq = changed[v] - changed_norm;
+    const double p = std::exp(lp), q = std::exp(lq);
+    if (p > 0.0) {
+      result.base_entropy -= p * lp;
+      result.kl += p * (lp - lq);
+    }
+    if (q > 0.0) result.changed_entropy -= q * lq;
+    result.total_variation += std::abs(p - q) / 2.0;
+  }
+  result.kl = std::max(0.0, result.kl);  // rounding of nearly equal distributions
+
+  std::vector<std::int32_t> ids = best(base, static_cast<std::size_t>(k));
+  for (const std::int32_t id : best(changed, static_cast<std::size_t>(k)))
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  for (const std::int32_t id : ids)
+    result.top.push_back({id, std::exp(base[static_cast<std::size_t>(id)] - base_norm),
+                          std::exp(changed[static_cast<std::size_t>(id)] - changed_norm), rank_of(base, id),
+                          rank_of(changed, id)});
+  std::sort(result.top.begin(), result.top.end(), [](const TokenChance& a, const TokenChance& b) {
+    const double pa = std::max(a.base, a.changed), pb = std::max(b.base, b.changed);
+    return pa != pb ? pa > pb : a.id < b.id;
+  });
+  return result;
+}
+
+}  // namespace headlight::workbench
