@@ -98,7 +98,10 @@ void PredictionPanel::paint_header(QPainter& painter, const QRectF& area) const 
     x += 14 + painter.fontMetrics().horizontalAdvance(text) + 14;
   };
   key(accent_color(), changed ? tr("before") : tr("probability"));
-  if (changed) key(changed_color(), tr("after"));
+  if (!changed) return;
+  key(changed_color(), tr("after"));
+  painter.drawText(QRectF(area.left(), area.top() + 18, area.width(), 18), Qt::AlignRight | Qt::AlignVCenter,
+                   tr("after, change in points"));
 }
 
 void PredictionPanel::paint_row(QPainter& painter, const QRectF& row, const workbench::TokenChance& chance,

@@ -90,6 +90,8 @@ class WindowTest : public ::testing::Test {
     const QPoint at = grid().cell_of(head).center().toPoint();
     QContextMenuEvent event(QContextMenuEvent::Mouse, at, grid().mapToGlobal(at));
     QApplication::sendEvent(&grid(), &event);
+    window->activateWindow();  // the menu was active
+    EXPECT_TRUE(QTest::qWaitForWindowActive(window.get()));
   }
 
   testing_support::TempFolder folder;
