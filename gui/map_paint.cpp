@@ -11,6 +11,7 @@ namespace headlight::gui {
 namespace {
 
 constexpr std::int64_t kSinkColumns = 4;
+constexpr std::int64_t kShortMap = 64;
 constexpr int kColors = 1024;
 
 bool on_diagonal(const workbench::MapTile& tile, std::int64_t y, std::int64_t x) {
@@ -37,10 +38,12 @@ MapColors colors_of(const workbench::MapTile& whole, bool is_signed, figure::Sca
       if (is_signed || (!sink && !on_diagonal(whole, y, x))) core.push_back(value);
     }
   if (!is_signed) {
-    const bool robust = kind == figure::ScaleKind::linear;
+    // A short text shows every weight; in a long one a few bright cells must not darken the rest.
+    const bool robust = kind == figure::ScaleKind::linear || whole.rows > kShortMap;
     const auto mode = robust ? figure::RangeMode::robust : figure::RangeMode::automatic;
-    const figure::ValueScale scale =
+    figure::ValueScale scale =
         figure::choose_scale(robust ? core : std::vector<float>(), all, {.mode = mode, .kind = kind});
+    scale.high = std::min(scale.high, 1.0);
     const bool over =
         std::any_of(all.begin(), all.end(), [&](float value) { return scale.position(value) > 1.0 + 1e-6; });
     return {scale, false, over};

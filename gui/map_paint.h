@@ -20,8 +20,9 @@ struct MapColors {
   QColor color_of(float value) const;
 };
 
-/// Range of a map from the tile that holds all of it: up to the largest value, or on a linear scale robust, without the
-/// first columns and the diagonal, which would darken everything else. A difference is symmetric about zero and linear.
+/// Range of a map from the tile that holds all of it: up to the largest value; robust on a linear scale and for more
+/// than 64 rows, without the first columns and the diagonal, which would darken everything else. A difference is
+/// symmetric about zero and linear.
 MapColors colors_of(const workbench::MapTile& whole, bool is_signed, figure::ScaleKind kind);
 
 /// One pixel per cell; cells that nobody sees are transparent.

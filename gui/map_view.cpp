@@ -99,7 +99,8 @@ void MapView::zoom_at(QPointF position, double factor) {
 }
 
 void MapView::zoom(double factor) {
-  zoom_at(plot().center(), factor);
+  const QRectF map(rect_of(0, 0).topLeft(), QSizeF(1, 1) * pixels_ * static_cast<double>(num_tokens()));
+  zoom_at((map & plot()).center(), factor);
 }
 
 void MapView::set_scale_kind(figure::ScaleKind kind) {
@@ -119,12 +120,15 @@ QRectF MapView::rect_of(std::int64_t query, std::int64_t key) const {
   return {at, QSizeF(pixels_, pixels_)};
 }
 
+// On whole device pixels, so that neighbours leave no seam.
 QRectF MapView::rect_of_tile(const workbench::MapTile& tile) const {
-  const QPointF at =
-      plot().topLeft() +
-      (QPointF(static_cast<double>(tile.tile.col_begin), static_cast<double>(tile.tile.row_begin)) - origin_) * pixels_;
-  const double cell = static_cast<double>(tile.pool) * pixels_;
-  return {at, QSizeF(cell * static_cast<double>(tile.cols), cell * static_cast<double>(tile.rows))};
+  const QPointF first = rect_of(tile.tile.row_begin, tile.tile.col_begin).topLeft();
+  const double cell = static_cast<double>(tile.pool) * pixels_, ratio = devicePixelRatioF();
+  const QPointF last = first + QPointF(static_cast<double>(tile.cols), static_cast<double>(tile.rows)) * cell;
+  const auto snapped = [ratio](QPointF at) {
+    return QPointF(std::round(at.x() * ratio) / ratio, std::round(at.y() * ratio) / ratio);
+  };
+  return {snapped(first), snapped(last)};
 }
 
 workbench::TileKey MapView::whole_of(MapSide side) const {

@@ -28,8 +28,7 @@ void MapView::paintEvent(QPaintEvent*) {
   const QRectF seen = map & plot();
   painter.save();
   painter.setClipRect(seen);
-  painter.fillRect(seen, figure_theme().masked);
-  painter.fillRect(seen, QBrush(figure_theme().hatch, Qt::BDiagPattern));
+  fill_masked(painter, seen);
   paint_tiles(painter);
   paint_numbers(painter);
   paint_lines(painter);
@@ -56,10 +55,7 @@ void MapView::paint_tiles(QPainter& painter) {
     if (image.isNull()) image = image_of(*tile, *colors_);
     const QRectF target = rect_of_tile(*tile);
     // A finer tile replaces what lies below it, its empty cells too.
-    if (key.level < workbench::top_level(num_tokens())) {
-      painter.fillRect(target, figure_theme().masked);
-      painter.fillRect(target, QBrush(figure_theme().hatch, Qt::BDiagPattern));
-    }
+    if (key.level < workbench::top_level(num_tokens())) fill_masked(painter, target);
     painter.drawImage(target, image);
   }
 }

@@ -105,6 +105,11 @@ QColor ink_for(const QColor& ground) {
   return luminance > 0.5 ? QColor(0x1f2328) : QColor(0xf6f8fa);
 }
 
+void fill_masked(QPainter& painter, const QRectF& area) {
+  painter.fillRect(area, figure_theme().masked);
+  painter.fillRect(area, QBrush(dark_theme_active ? QColor(0x363d48) : figure_theme().hatch, Qt::BDiagPattern));
+}
+
 QFont small_font() {
   QFont font = QApplication::font();
   if (font.pointSizeF() > 0) font.setPointSizeF(font.pointSizeF() * 0.9);

@@ -2,6 +2,7 @@
 
 #include <QApplication>
 #include <QColor>
+#include <QPainter>
 #include <QPalette>
 
 #include "app/figure/color_map.h"
@@ -27,6 +28,9 @@ QColor diverging_color(double position);
 
 /// Text colour that reads on a ground.
 QColor ink_for(const QColor& ground);
+
+/// Ground and lines of cells that a query does not see.
+void fill_masked(QPainter& painter, const QRectF& area);
 
 /// A small, muted label's font.
 QFont small_font();

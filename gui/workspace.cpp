@@ -26,17 +26,19 @@ Json stack_text(const workbench::Project& project) {
   return workbench::to_json(project)["interventions"];
 }
 
-/// The head that looks least at the first token and at the query itself: sinks and diagonals say least to begin with.
+/// The head whose largest weights lie most on tokens other than the first and the query itself: sinks, diagonals and
+/// even attention say least to begin with.
 std::optional<HeadId> first_head(const workbench::CaptureDocument& document) {
   if (document.layers().empty()) return std::nullopt;
   HeadId best{document.layers().front(), 0};
-  float least = 2.0f;
+  float most = -2.0f;
   for (const int layer : document.layers())
     for (int head = 0; head < document.num_heads(); ++head) {
       const HeadId id{layer, head};
-      const float dull = document.statistic("received0", id) + document.statistic("off0", id);
-      if (dull < least && document.has_map(id)) {
-        least = dull;
+      const float telling =
+          document.statistic("pmax", id) - document.statistic("received0", id) - document.statistic("off0", id);
+      if (telling > most && document.has_map(id)) {
+        most = telling;
         best = id;
       }
     }

@@ -1,5 +1,5 @@
 // Pictures of the window for its guide and for review: runs a prompt, changes it, and grabs each state.
-// Usage: gui_screenshots MODEL FOLDER light|dark SUFFIX
+// Usage: gui_screenshots MODEL FOLDER light|dark SUFFIX [CAPTURE]
 
 #include <QApplication>
 #include <QDir>
@@ -20,7 +20,7 @@ class Photographer {
     window_.show();
   }
 
-  int run(const std::string& model) {
+  int run(const std::string& model, const char* capture) {
     wait(300);
     take("start");
     auto project = space().project();
@@ -53,6 +53,14 @@ class Photographer {
     window_.open_file(QStringLiteral("missing.h5"));
     settle();
     take("error");
+    if (capture == nullptr) return 0;
+    space().new_project();
+    window_.open_file(QString::fromLocal8Bit(capture));
+    settle();
+    take("capture");
+    for (int n = 0; n < 8; ++n) window_.map().view()->zoom(1.5);
+    settle();
+    take("zoom");
     return 0;
   }
 
@@ -88,13 +96,14 @@ class Photographer {
 int main(int argc, char** argv) {
   using namespace headlight::gui;
   QApplication application(argc, argv);
-  if (argc != 5) {
-    std::fprintf(stderr, "usage: gui_screenshots MODEL FOLDER light|dark SUFFIX\n");
+  if (argc != 5 && argc != 6) {
+    std::fprintf(stderr, "usage: gui_screenshots MODEL FOLDER light|dark SUFFIX [CAPTURE]\n");
     return 2;
   }
   QDir().mkpath(QString::fromLocal8Bit(argv[2]));
   QApplication::setCursorFlashTime(0);
   apply_theme(application,
               QString::fromLatin1(argv[3]) == QStringLiteral("dark") ? ThemeChoice::dark : ThemeChoice::light);
-  return Photographer(QString::fromLocal8Bit(argv[2]), QString::fromLocal8Bit(argv[4])).run(argv[1]);
+  return Photographer(QString::fromLocal8Bit(argv[2]), QString::fromLocal8Bit(argv[4]))
+      .run(argv[1], argc == 6 ? argv[5] : nullptr);
 }

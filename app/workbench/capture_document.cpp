@@ -8,9 +8,9 @@
 #include <fmt/format.h>
 
 #include "app/workbench/head_facts.h"
+#include "app/workbench/prompt.h"
 #include "base/error.h"
 #include "core/capture_hdf5/capture_file.h"
-#include "core/formats/tokenizer.h"
 
 namespace headlight::workbench {
 
@@ -29,7 +29,7 @@ CaptureDocument::CaptureDocument(std::shared_ptr<const capture::CaptureView> vie
   for (std::int64_t t = 0; t < record_.num_rows; ++t) {
     const auto& tokens = record_.header.tokens;
     const bool known = t < std::ssize(tokens) && !tokens[static_cast<std::size_t>(t)].piece.empty();
-    texts_.push_back(known                    ? formats::display_piece(tokens[static_cast<std::size_t>(t)].piece)
+    texts_.push_back(known                    ? token_label(tokens[static_cast<std::size_t>(t)].piece)
                      : t < std::ssize(tokens) ? fmt::format("#{}", tokens[static_cast<std::size_t>(t)].id)
                                               : std::string("?"));
   }

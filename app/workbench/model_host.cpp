@@ -47,7 +47,7 @@ Prompt ModelHost::tokenize(const PromptText& text) const {
 std::string ModelHost::token_text(std::int32_t id) const {
   const auto* tokenizer = file().tokenizer.get();
   if (tokenizer == nullptr || id < 0 || id >= tokenizer->vocab_size()) return fmt::format("#{}", id);
-  return formats::display_piece(tokenizer->piece(id));
+  return token_label(tokenizer->piece(id));
 }
 
 }  // namespace headlight::workbench

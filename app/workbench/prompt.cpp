@@ -66,6 +66,16 @@ class CharacterCounter {
 
 }  // namespace
 
+std::string token_label(std::string_view piece) {
+  std::string label = formats::display_piece(piece);
+  const std::pair<std::string_view, std::string_view> signs[] = {
+      {"\u240A", "\u21B5"}, {"\u2409", "\u21E5"}, {"\u240D", "\u2190"}};
+  for (const auto& [rare, common] : signs)
+    for (std::size_t at = 0; (at = label.find(rare, at)) != std::string::npos; at += common.size())
+      label.replace(at, rare.size(), common);
+  return label;
+}
+
 capture::TokenInfo to_token_info(const formats::Tokenizer* tokenizer, const formats::Token& token) {
   capture::TokenInfo info;
   info.id = token.id;

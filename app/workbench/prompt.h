@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/capture/capture_sink.h"
@@ -35,6 +36,9 @@ Prompt prompt_from_ids(const formats::ModelFile& model, std::span<const std::int
 
 /// Integers separated by spaces or commas. @error invalid_argument
 std::vector<std::int64_t> parse_token_ids(const std::string& text);
+
+/// Text of a token for labels: formats::display_piece() with signs that common fonts have for line ends and tabs.
+std::string token_label(std::string_view piece);
 
 /// @param tokenizer  null: the token has no text
 capture::TokenInfo to_token_info(const formats::Tokenizer* tokenizer, const formats::Token& token);

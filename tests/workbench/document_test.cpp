@@ -49,6 +49,11 @@ TEST(CaptureDocument, RowsAndColumnsAreThoseOfTheMap) {
   EXPECT_EQ(column.attn[10], row.attn[9]);
 }
 
+TEST(CaptureDocument, LabelsUseSignsThatFontsHave) {
+  EXPECT_EQ(token_label("a\n\n"), "a\u21B5\u21B5");
+  EXPECT_EQ(token_label(" b"), "\u00B7b");
+}
+
 TEST(CaptureDocument, ExpressionsSelectHeads) {
   const PlantedDocument planted;
   const auto& document = *planted.document;
