@@ -35,6 +35,7 @@ struct RunInput {
 struct RunRequest {
   std::vector<RunInput> inputs;
   intervention::Stack interventions;
+  bool base_statistics = false;  ///< where they change rows: also record the same q and k without them
   /// What to record of every input; no layers = no attention, only hidden-state facts. See plan_of_all_heads().
   capture::CapturePlan plan;
 };
@@ -62,8 +63,7 @@ class ModelRunner {
   /// Each input is one forward pass over its whole prompt. Results do not depend on which inputs run together.
   /// Without interventions, or with such that are the identity, they are bit for bit those of the plain model.
   ///
-  /// Statistics, top-k entries and hidden states of the capture are those of the changed pass. Interventions on head
-  /// outputs can be combined with any level; those that change weights only with level summary.
+  /// Statistics, top-k entries, hidden states and maps of the capture are those of the changed pass.
   /// @error invalid_argument  a token, row or intervention outside the model; names the input
   /// @error prompt_too_long, unsupported (interventions on a device), cancelled, failed (NaN or Inf)
   virtual RunResult run(const RunRequest& request, std::stop_token stop = {}) = 0;

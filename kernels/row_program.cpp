@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -13,6 +14,12 @@ namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr double kLeastMass = 1e-6;
+
+// In the order of RowOp.
+constexpr std::string_view kOpNames[] = {
+    "scale_keys", "temperature", "raise",       "bias",         "weigh_groups", "move_from_sinks", "move_to_targets", "set_masses",
+    "shift_gaze", "swap_keys",   "mix_uniform", "mix_reversed", "mix_random",   "mix_shuffled",    "mix_self",        "scale_values"};
+static_assert(std::size(kOpNames) == static_cast<std::size_t>(RowOp::scale_values) + 1);
 
 bool acts_on(const RowStep& step, std::int64_t position) {
   return position >= step.rows.begin && position < step.rows.end;
@@ -90,6 +97,36 @@ bool weigh_groups(const RowStep& step, KeyRange keys, float* e) {
   return true;
 }
 
+bool shift_gaze(const RowStep& step, KeyRange keys, float* e) {
+  double before = 0.0, seen = 0.0, weighted = 0.0;
+  for (std::int64_t k = 0; k < keys.size(); ++k) before += static_cast<double>(e[k]);
+  for_runs(step, keys, [&](std::int64_t begin, std::int64_t end, float w) {
+    if (!(w > 0.0f)) return;
+    for (std::int64_t j = begin; j < end; ++j) {
+      seen += static_cast<double>(e[j - keys.begin]);
+      weighted += static_cast<double>(w) * static_cast<double>(e[j - keys.begin]);
+    }
+  });
+  if (!(seen >= kLeastMass * before) || !(weighted > 0.0)) return false;
+  const auto ratio = static_cast<float>(weighted / seen);
+  for_runs(step, keys, [&](std::int64_t begin, std::int64_t end, float w) {
+    for (std::int64_t j = begin; j < end; ++j) e[j - keys.begin] *= w > 0.0f ? w : w < 0.0f ? ratio : 1.0f;
+  });
+  double after = 0.0;
+  for (std::int64_t k = 0; k < keys.size(); ++k) after += static_cast<double>(e[k]);
+  const auto scale = static_cast<float>(before / after);
+  for (std::int64_t k = 0; k < keys.size(); ++k) e[k] *= scale;
+  return true;
+}
+
+bool swap_keys(const RowStep& step, KeyRange keys, float* e) {
+  if (step.num_runs != 2) return false;
+  const std::int64_t a = step.runs[0].begin, b = step.runs[1].begin;
+  if (a < keys.begin || b < keys.begin || a >= keys.end || b >= keys.end) return false;
+  std::swap(e[a - keys.begin], e[b - keys.begin]);
+  return true;
+}
+
 /// e = (1-u) e + u * replacement(j)
 template <class Replacement>
 void mix(const RowStep& step, std::int64_t count, float* e, const Replacement& replacement) {
@@ -126,6 +163,16 @@ void mix_row(const RowStep& step, std::int64_t position, KeyRange keys, float* e
 
 }  // namespace
 
+std::string_view to_string(RowOp op) {
+  return kOpNames[static_cast<std::size_t>(op)];
+}
+
+std::optional<RowOp> row_op_of(std::string_view name) {
+  const auto* const found = std::find(std::begin(kOpNames), std::end(kOpNames), name);
+  if (found == std::end(kOpNames)) return std::nullopt;
+  return static_cast<RowOp>(found - std::begin(kOpNames));
+}
+
 bool group_factors(const RowStep& step, const double (&mass)[4], double (&factor)[4]) {
   const float* constants = step.constants;
   std::fill(std::begin(factor), std::end(factor), 1.0);
@@ -138,6 +185,17 @@ bool group_factors(const RowStep& step, const double (&mass)[4], double (&factor
     const double beta = std::min(static_cast<double>(constants[0]), (mass[0] + mass[1]) / mass[1]);
     factor[0] = 1.0 + (1.0 - beta) * mass[1] / mass[0];
     factor[1] = beta;
+    return true;
+  }
+  if (step.op == RowOp::set_masses) {
+    const auto u = static_cast<double>(constants[3]);
+    double total = 0.0;
+    for (int g = 0; g < 3; ++g)
+      if (mass[g] >= kLeastMass) total += static_cast<double>(constants[g]);
+    if (!(total > 0.0)) return false;
+    for (int g = 0; g < 3; ++g)
+      if (mass[g] >= kLeastMass)
+        factor[g] = 1.0 - u + u * (1.0 - mass[3]) * static_cast<double>(constants[g]) / (total * mass[g]);
     return true;
   }
   const double p = static_cast<double>(constants[0]), image = mass[2] + mass[3];
@@ -163,6 +221,10 @@ void change_row_scores(const RowProgram& program, std::int64_t position, KeyRang
     if (!acts_on(step, position)) continue;
     if (step.op == RowOp::temperature)
       for (std::int64_t k = 0; k < keys.size(); ++k) s[k] *= step.constants[0];
+    if (step.op == RowOp::raise)
+      for_runs(step, keys, [&](std::int64_t begin, std::int64_t end, float value) {
+        for (std::int64_t j = begin; j < end; ++j) s[j - keys.begin] += value * std::abs(s[j - keys.begin]);
+      });
     if (step.op == RowOp::bias) add_bias(program, step, position, keys, s, unit);
   }
 }
@@ -172,8 +234,12 @@ bool change_row_weights(const RowProgram& program, std::int64_t position, KeyRan
   for (std::int64_t n = 0; n < program.num_steps && keys.size() > 1; ++n) {
     const RowStep& step = program.steps[n];
     if (acts_on_scores(step.op) || step.op == RowOp::scale_values || !acts_on(step, position)) continue;
-    if (step.op <= RowOp::move_to_targets) {
+    if (has_groups(step.op)) {
       changed |= weigh_groups(step, keys, e);
+    } else if (step.op == RowOp::shift_gaze) {
+      changed |= shift_gaze(step, keys, e);
+    } else if (step.op == RowOp::swap_keys) {
+      changed |= swap_keys(step, keys, e);
     } else {
       mix_row(step, position, keys, e);
       changed = true;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "kernels/row_random.h"
 
@@ -59,6 +60,15 @@ void change_groups(const RowStep& step, KeyRange keys, std::vector<double>& a) {
     const double beta = std::min(static_cast<double>(step.constants[0]), (m + receivers) / m);
     c[1] = beta;
     c[0] = (receivers + (1.0 - beta) * m) / receivers;
+  } else if (step.op == RowOp::set_masses) {
+    double wanted = 0.0;
+    for (int g = 0; g < 3; ++g) wanted += mass(g) >= 1e-6 ? static_cast<double>(step.constants[g]) : 0.0;
+    if (!(wanted > 0.0)) return;
+    const double u = static_cast<double>(step.constants[3]), free = 1.0 - mass(3);
+    for (int g = 0; g < 3; ++g) {
+      const double m = mass(g);
+      if (m >= 1e-6) c[g] = 1.0 - u + u * free * static_cast<double>(step.constants[g]) / wanted / m;
+    }
   } else {
     const double p = static_cast<double>(step.constants[0]), given = mass(1.0) + mass(2.0), targets = mass(3.0);
     const double image = mass(2.0) + targets;
@@ -69,6 +79,27 @@ void change_groups(const RowStep& step, KeyRange keys, std::vector<double>& a) {
     c[3] = (targets + p * given) / targets;
   }
   for (std::size_t k = 0; k < a.size(); ++k) a[k] *= c[static_cast<std::size_t>(group[k])];
+}
+
+void shift_gaze(const RowStep& step, KeyRange keys, std::vector<double>& a) {
+  const std::vector<double> value = value_of_keys(step, keys, 0.0);
+  const double row = std::accumulate(a.begin(), a.end(), 0.0);
+  double seen = 0.0, weighted = 0.0;
+  for (std::size_t k = 0; k < a.size(); ++k) {
+    seen += value[k] > 0.0 ? a[k] : 0.0;
+    weighted += value[k] > 0.0 ? value[k] * a[k] : 0.0;
+  }
+  if (seen < 1e-6 * row || weighted <= 0.0) return;
+  for (std::size_t k = 0; k < a.size(); ++k) a[k] *= value[k] > 0.0 ? value[k] : value[k] < 0.0 ? weighted / seen : 1.0;
+  const double sum = std::accumulate(a.begin(), a.end(), 0.0);
+  for (double& weight : a) weight *= row / sum;
+}
+
+void swap_keys(const RowStep& step, KeyRange keys, std::vector<double>& a) {
+  if (step.num_runs != 2) return;
+  const std::int64_t p = step.runs[0].begin - keys.begin, q = step.runs[1].begin - keys.begin;
+  const auto count = static_cast<std::int64_t>(a.size());
+  if (p >= 0 && q >= 0 && p < count && q < count) std::swap(a[static_cast<std::size_t>(p)], a[static_cast<std::size_t>(q)]);
 }
 
 std::vector<double> replacement(const RowStep& step, std::int64_t position, KeyRange keys,
@@ -109,6 +140,10 @@ void reference_change_scores(const RowProgram& program, std::int64_t position, K
                              std::vector<double>& scores) {
   for (const RowStep& step : steps_of(program, position, keys, RowOp::temperature, RowOp::temperature))
     for (double& s : scores) s *= static_cast<double>(step.constants[0]);
+  for (const RowStep& step : steps_of(program, position, keys, RowOp::raise, RowOp::raise)) {
+    const std::vector<double> value = value_of_keys(step, keys, 0.0);
+    for (std::size_t k = 0; k < scores.size(); ++k) scores[k] += value[k] * std::abs(scores[k]);
+  }
   std::vector<double> bias(scores.size(), 0.0);
   std::vector<bool> masked(scores.size(), false);
   for (const RowStep& step : steps_of(program, position, keys, RowOp::bias, RowOp::bias)) {
@@ -128,10 +163,10 @@ void reference_change_scores(const RowProgram& program, std::int64_t position, K
 void reference_change_weights(const RowProgram& program, std::int64_t position, KeyRange keys,
                               std::vector<double>& attn_j) {
   for (const RowStep& step : steps_of(program, position, keys, RowOp::weigh_groups, RowOp::mix_self)) {
-    if (step.op <= RowOp::move_to_targets) {
-      change_groups(step, keys, attn_j);
-      continue;
-    }
+    if (has_groups(step.op)) change_groups(step, keys, attn_j);
+    if (step.op == RowOp::shift_gaze) shift_gaze(step, keys, attn_j);
+    if (step.op == RowOp::swap_keys) swap_keys(step, keys, attn_j);
+    if (step.op < RowOp::mix_uniform) continue;
     const double u = static_cast<double>(step.constants[0]);
     const std::vector<double> r = replacement(step, position, keys, attn_j);
     for (std::size_t k = 0; k < r.size(); ++k) attn_j[k] = (1.0 - u) * attn_j[k] + u * r[k];

@@ -12,7 +12,7 @@ namespace headlight::kernels {
 /// What scale_keys multiplies each score with, for keys [keys.begin, keys.end).
 std::vector<double> reference_key_scales(const RowProgram& program, std::int64_t position, KeyRange keys);
 
-/// temperature and bias.
+/// temperature, raise and bias.
 void reference_change_scores(const RowProgram& program, std::int64_t position, KeyRange keys,
                              std::vector<double>& scores);
 

@@ -110,10 +110,15 @@ HeadDistances head_distances(const capture::CaptureView& a, const capture::Captu
   const Extent extent{std::max(record_a.replay_row_begin, record_b.replay_row_begin),
                       std::min(record_a.replay_row_end, record_b.replay_row_end),
                       std::min(record_a.num_rows, record_b.num_rows)};
+  if (options.base_of_a && !record_a.header.has_base)
+    throw Error(Errc::invalid_argument, "was made without interventions that change rows of attention",
+                {.file = a.name(), .field = {}, .offset = {}, .hint = {}});
+  const std::string suffix = options.base_of_a ? "_base" : "";
   HeadDistances out;
   out.maps_missing = why_no_maps(record_a, record_b, extent);
-  const auto entropy_a = a.head_statistic(record, "entropy"), entropy_b = b.head_statistic(record, "entropy");
-  const auto received_a = a.head_statistic(record, "received0"), received_b = b.head_statistic(record, "received0");
+  const auto entropy_a = a.head_statistic(record, "entropy" + suffix), entropy_b = b.head_statistic(record, "entropy");
+  const auto received_a = a.head_statistic(record, "received0" + suffix),
+             received_b = b.head_statistic(record, "received0");
   const auto& layers = a.header().plan.layers;
   const auto& other = b.header().plan.layers;
   const int num_heads = a.header().model.num_heads;
@@ -125,7 +130,8 @@ HeadDistances head_distances(const capture::CaptureView& a, const capture::Captu
       if (stop.stop_requested()) throw Error(Errc::cancelled, "comparison stopped");
       HeadDistance d;
       if (out.maps_missing.empty() && a.head_recorded(record, index_a, h) && b.head_recorded(record, index_b, h))
-        d = map_distance(a, b, {record, index_a, h}, {record, index_b, h}, extent, options.max_rows, pool);
+        d = map_distance(a, b, {record, index_a, h, options.base_of_a}, {record, index_b, h}, extent, options.max_rows,
+                         pool);
       d.layer = layers[l];
       d.head = h;
       const auto at = [&](const Buffer<float>& values, int index) {

@@ -32,6 +32,7 @@ double distance_value(const HeadDistance& distance, std::string_view metric);
 struct DistanceOptions {
   std::int64_t record = 0;      ///< of both captures
   std::int64_t max_rows = 256;  ///< rows compared per head
+  bool base_of_a = false;       ///< of A, maps and statistics without its interventions
 };
 
 struct HeadDistances {
@@ -42,7 +43,7 @@ struct HeadDistances {
 /// Compares a record of two captures of models with the same numbers of layers and heads: statistics always,
 /// maps when both hold the same tokens and q, k. Rows are compared in blocks of 16 consecutive ones spread evenly, at
 /// most `max_rows` of them, so that two long captures cost O(max_rows N) per head.
-/// @error invalid_argument  different shapes, no such record, no common layer; cancelled
+/// @error invalid_argument  different shapes, no such record, no common layer, no interventions in A; cancelled
 HeadDistances head_distances(const capture::CaptureView& a, const capture::CaptureView& b,
                              const DistanceOptions& options, ThreadPool& pool, std::stop_token stop = {},
                              const std::function<void(std::int64_t done, std::int64_t all)>& progress = {});

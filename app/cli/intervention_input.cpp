@@ -34,20 +34,37 @@ void add_intervention_option(CLI::App& app, ModelOptions& options) {
   app.get_option("--intervention")->description("Intervention files, applied in order (CPU only)");
 }
 
-intervention::Stack read_interventions(const ModelOptions& options, const capture::RecordHeader& prompt) {
-  intervention::Stack stack;
+Changes read_changes(const ModelOptions& options, const capture::RecordHeader& prompt) {
+  Changes changes;
   std::set<std::string> ids;
-  for (const std::string& path : options.interventions)
-    for (intervention::Intervention& entry : intervention::load_intervention_file(path).interventions) {
+  for (const std::string& path : options.interventions) {
+    intervention::InterventionFile file = intervention::load_intervention_file(path);
+    for (intervention::Intervention& entry : file.interventions) {
       if (!ids.insert(entry.id).second)
         throw Error(Errc::invalid_argument, fmt::format("intervention '{}' occurs twice", entry.id),
                     {.file = path, .field = "interventions", .offset = {}, .hint = {}});
-      stack.push_back(std::move(entry));
+      changes.interventions.push_back(std::move(entry));
     }
+    if (file.contrast && changes.contrast)
+      throw Error(Errc::invalid_argument, "only one procedure can run",
+                  {.file = path, .field = "kind", .offset = {}, .hint = {}});
+    if (file.contrast) changes.contrast = std::move(file.contrast);
+  }
   std::vector<intervention::TokenPlace> places;
   for (const capture::TokenInfo& token : prompt.tokens) places.push_back({token.byte_begin, token.byte_end});
-  intervention::look_up_spans(stack, prompt.text, places);
-  return stack;
+  intervention::look_up_spans(changes.interventions, prompt.text, places);
+  if (changes.contrast)
+    for (auto& branch : changes.contrast->branches)
+      intervention::look_up_spans(branch.interventions, prompt.text, places);
+  return changes;
+}
+
+intervention::Stack read_interventions(const ModelOptions& options, const capture::RecordHeader& prompt) {
+  Changes changes = read_changes(options, prompt);
+  if (changes.contrast)
+    throw Error(Errc::unsupported, "a procedure runs several sequences: only 'generate' does that in this version",
+                {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
+  return std::move(changes.interventions);
 }
 
 Json method_list() {
@@ -75,9 +92,15 @@ Json intervention_info(const Json& document, const std::string& path) {
     throw error.in_file(path);
   }
   Json result;
-  result["kind"] = "intervention";
+  result["kind"] = file.contrast ? "procedure" : "intervention";
   result["schema"] = document["schema"];
   if (!file.model.empty()) result["model"] = file.model;
+  if (file.contrast) {
+    result["procedure"] = {{"gamma", file.contrast->gamma}, {"cutoff", file.contrast->cutoff}};
+    for (const auto& branch : file.contrast->branches)
+      for (const intervention::Intervention& entry : branch.interventions)
+        result["procedure"][branch.id][entry.id] = entry.method;
+  }
   for (const intervention::Intervention& entry : file.interventions) {
     const intervention::Method& method = intervention::require_method(entry.method);
     Json json;

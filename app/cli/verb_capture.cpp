@@ -7,12 +7,14 @@
 
 #include "app/cli/build_info.h"
 #include "app/cli/head_selection.h"
+#include "app/cli/intervention_input.h"
 #include "app/cli/model_input.h"
 #include "app/cli/progress.h"
 #include "app/cli/ranges.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "core/capture_hdf5/capture_file.h"
+#include "core/intervention/intervention_file.h"
 #include "kernels/cpu_tier.h"
 
 namespace headlight::cli {
@@ -188,21 +190,38 @@ void report(Invocation& invocation, const CaptureOptions& options, const Prepare
                 {.file = options.output, .field = {}, .offset = {}, .hint = {}});
 }
 
+/// Records with their interventions, which the capture keeps as they are resolved for each prompt.
+std::vector<engine::CaptureInput> capture_inputs(const CaptureOptions& options, PreparedCapture& run) {
+  std::vector<engine::CaptureInput> inputs;
+  for (auto& record : run.records) {
+    intervention::InterventionFile file;
+    if (!options.model.interventions.empty()) {
+      file.interventions = read_interventions(options.model, record);
+      record.interventions = dump_json(intervention::to_json(file));
+    }
+    inputs.push_back({std::move(record), options.generate, std::move(file.interventions)});
+  }
+  return inputs;
+}
+
 void record(Invocation& invocation, const CaptureOptions& options, PreparedCapture& run) {
   engine::Engine& engine = *run.engine;
   if (!options.fast_identity) run.header.model.file_sha256 = formats::file_hashes(engine.model());
   const bool stacked = run.is_corpus && run.header.plan.level == capture::CaptureLevel::summary;
+  if (stacked && !options.model.interventions.empty())
+    throw Error(Errc::unsupported, "interventions over a corpus of level summary are not in this version",
+                {.file = {}, .field = "--intervention", .offset = {}, .hint = "record it with --level replay"});
   const auto sink = capture::create_capture(options.output, {.overwrite = options.force,
                                                              .stacked_corpus = stacked,
                                                              .reproducible = options.reproducible,
                                                              .compression_threads = engine.pool().num_threads()});
-  std::vector<engine::CaptureInput> inputs;
-  for (auto& record : run.records) inputs.push_back({std::move(record), options.generate});
+  std::vector<engine::CaptureInput> inputs = capture_inputs(options, run);
   ProgressBar progress(invocation);
   const auto begin = std::chrono::steady_clock::now();
   const std::int64_t failed = engine::run_capture(
       engine, inputs, run.header, options.sampling, *sink,
-      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop);
+      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop,
+      {.interventions = {}, .prompt_done = {}, .base_statistics = true});
   progress.clear();
   formats::check_unchanged(engine.model());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -215,7 +234,8 @@ void run(Invocation& invocation, const CaptureOptions& options) {
                 {.file = {}, .field = "--out", .offset = {}, .hint = "for example -o capture.h5"});
   if (!options.output.empty() && !options.estimate) check_output_path(options.output, options.force);
   PreparedCapture run = prepare(invocation, options);
-  const auto disk = capture::estimate_capture_bytes(run.header, run.longest);
+  auto disk = capture::estimate_capture_bytes(run.header, run.longest);
+  if (!options.model.interventions.empty()) disk.statistics *= 2;  // with and without them
   const auto disk_total = static_cast<std::int64_t>(
       static_cast<double>(disk.total()) * static_cast<double>(run.all_rows) / static_cast<double>(run.longest));
   if (options.estimate) return print_estimate(invocation, options, run, disk, disk_total);
@@ -232,12 +252,14 @@ Verb capture_verb() {
       .examples = {"headlight capture smollm2-135m -p 'The cat sat on the mat' -o cat.h5",
                    "headlight capture smollm2-135m -f book.txt --level summary -o book.h5",
                    "headlight capture smollm2-135m -f book.txt --estimate",
+                   "headlight capture smollm2-135m -f book.txt --intervention sinks.json -o changed.h5",
                    "headlight capture smollm2-135m --corpus prompts.jsonl -o corpus.h5"},
       .define = [](CLI::App& app) -> Action {
         auto options = std::make_shared<CaptureOptions>();
         add_model_options(app, options->model);
         add_prompt_options(app, options->prompt, true);
         add_sampling_options(app, options->sampling);
+        add_intervention_option(app, options->model);
         const char* group = "Capture";
         app.add_option("-o,--out", options->output, "Capture file")->type_name("FILE.h5")->group(group);
         app.add_option("--level", options->level, "What to keep; default replay, corpora summary")

@@ -107,7 +107,11 @@ void compare_captures(Invocation& invocation, const CompareOptions& options) {
                                                 largest, list.front().layer, list.front().head, options.tolerance));
 }
 
-void compare(Invocation& invocation, const CompareOptions& options) {
+void compare(Invocation& invocation, CompareOptions options) {
+  if (options.b.empty() != options.distance.base_of_a)
+    throw Error(Errc::invalid_argument, "expected two captures or head plans, or one capture and --base",
+                {.file = {}, .field = "B", .offset = {}, .hint = "see: headlight compare --help"});
+  if (options.distance.base_of_a) options.b = options.a;
   const bool plan_a = options.a.ends_with(".json"), plan_b = options.b.ends_with(".json");
   if (plan_a != plan_b)
     throw Error(Errc::invalid_argument, "expected two captures (.h5) or two head plans (.json)",
@@ -125,12 +129,14 @@ Verb compare_verb() {
       .name = "compare",
       .summary = "Distances per head between two captures, or drift of scores and roles between two head plans",
       .examples = {"headlight compare a.h5 b.h5", "headlight compare a.h5 b.h5 --metric js --top 5 --tolerance 0.01",
-                   "headlight compare q8.headplan.json q4.headplan.json"},
+                   "headlight compare changed.h5 --base", "headlight compare q8.headplan.json q4.headplan.json"},
       .reads_capture = true,
       .define = [](CLI::App& app) -> Action {
         auto options = std::make_shared<CompareOptions>();
         app.add_option("A", options->a, "First capture, or headplan.json")->required();
-        app.add_option("B", options->b, "Second one; differences are B - A")->required();
+        app.add_option("B", options->b, "Second one; differences are B - A");
+        app.add_flag("--base", options->distance.base_of_a,
+                     "Compare A with itself: its maps without its interventions, and with them");
         app.add_option("--record", options->distance.record, "Record of both")
             ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 24))
             ->type_name("R")

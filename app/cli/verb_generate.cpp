@@ -32,7 +32,7 @@ class Continuation {
         ids_(token_ids_of(prompt)) {}
 
   /// Streaming: bytes appear as soon as they are decided; a character split over tokens is completed by the next one.
-  Tokens run(const intervention::Stack& interventions) {
+  Tokens run(const Changes& changes) {
     Tokens tokens;
     const auto on_token = [&](const engine::GeneratedToken& token) {
       tokens.push_back(token);
@@ -41,7 +41,7 @@ class Continuation {
     };
     try {
       engine::generate(engine_, ids_, options_.max_new_tokens, options_.sampling, 0, on_token, invocation_.stop,
-                       interventions);
+                       changes.interventions, changes.contrast ? &*changes.contrast : nullptr);
     } catch (const Error& error) {
       if (error.code() != Errc::cancelled) throw;  // what came before a stop is a result
     }
@@ -50,11 +50,19 @@ class Continuation {
   }
 
   /// KL(base || changed) of the first new token, nats.
-  double divergence(const intervention::Stack& interventions) {
+  double divergence(const Changes& changes) {
     const auto vocab = static_cast<std::size_t>(engine_.spec().vocab_size);
     std::vector<float> base(vocab), changed(vocab);
     engine::Session(engine_).forward(ids_, base, {}, invocation_.stop);
-    engine::Session(engine_, interventions).forward(ids_, changed, {}, invocation_.stop);
+    engine::Session(engine_, changes.interventions).forward(ids_, changed, {}, invocation_.stop);
+    if (changes.contrast) {
+      std::vector<std::vector<float>> branches;
+      for (const auto& branch : changes.contrast->branches)
+        engine::Session(engine_, branch.interventions).forward(ids_, branches.emplace_back(vocab), {}, invocation_.stop);
+      intervention::Contrast uncut = *changes.contrast;
+      uncut.cutoff = 0.0;  // a token that is cut would make the divergence infinite
+      intervention::combine_logits(uncut, changed, branches);
+    }
     const double base_sum = log_sum(base), changed_sum = log_sum(changed);
     double sum = 0.0;
     for (std::size_t v = 0; v < vocab; ++v) {
@@ -110,13 +118,13 @@ std::size_t first_difference(const Tokens& a, const Tokens& b) {
   return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end(), same).first - a.begin());
 }
 
-Json compare(Invocation& invocation, Continuation& continuation, const intervention::Stack& interventions) {
+Json compare(Invocation& invocation, Continuation& continuation, const Changes& changes) {
   if (!invocation.json) print_text("base:    ");
   const Tokens base = continuation.run({});
   if (!invocation.json) print_text("changed: ");
-  const Tokens changed = continuation.run(interventions);
+  const Tokens changed = continuation.run(changes);
   const std::size_t same = first_difference(base, changed);
-  const double kl = continuation.divergence(interventions);
+  const double kl = continuation.divergence(changes);
   if (!invocation.json)
     print_text(fmt::format("the first {} of {} new tokens agree; KL(base || changed) of the first one: {:.6g} nat\n",
                            same, base.size(), kl));
@@ -132,10 +140,10 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
                 {.file = {}, .field = "--compare", .offset = {}, .hint = "give --intervention FILE"});
   const auto engine = load_engine(options.model);
   const auto records = read_prompts(invocation, engine->model(), options.prompt);
-  const intervention::Stack interventions = read_interventions(options.model, records.front());
+  const Changes changes = read_changes(options.model, records.front());
   Continuation continuation(invocation, options, *engine, records.front());
-  const Json result = options.compare ? compare(invocation, continuation, interventions)
-                                      : continuation.to_json(continuation.run(interventions));
+  const Json result = options.compare ? compare(invocation, continuation, changes)
+                                      : continuation.to_json(continuation.run(changes));
   formats::check_unchanged(engine->model());
   if (invocation.json) print_json(invocation, {options.model.model}, result);
   if (invocation.stop.stop_requested())

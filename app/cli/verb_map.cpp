@@ -21,7 +21,7 @@ struct MapOptions {
   std::string head, rows, cols, output;
   int layer = -1, threads = 0;
   MapPictureStyle style;
-  bool force = false;
+  bool force = false, base = false;
 };
 
 void write_csv(const std::string& path, bool overwrite, HeadId head, const capture::TileRange& tile,
@@ -51,7 +51,7 @@ void map(Invocation& invocation, const MapOptions& options) {
   const auto view = open_capture_input(options.capture);
   const std::string head_text = options.layer >= 0 ? fmt::format("{}.{}", options.layer, options.head) : options.head;
   const HeadId head = heads::parse_one_head(head_text, capture_head_facts(*view), "--head");
-  const capture::HeadRef ref{options.capture.record, recorded_index(*view, head.layer), head.head};
+  const capture::HeadRef ref{options.capture.record, recorded_index(*view, head.layer), head.head, options.base};
   const auto record = view->record(options.capture.record);
   capture::TileRange tile;
   std::tie(tile.row_begin, tile.row_end) = parse_slice("--rows", options.rows, record.num_rows);
@@ -106,6 +106,7 @@ Verb map_verb() {
                 ->type_name("L");
             app.add_option("--rows", options->rows, "Query rows a:b, negatives from the end")->type_name("RANGE");
             app.add_option("--cols", options->cols, "Keys a:b")->type_name("RANGE");
+            app.add_flag("--base", options->base, "The map of the same q and k without the interventions of the capture");
             app.add_option("-o,--out", options->output, ".npy float32, .csv, .png, .svg or .pdf")
                 ->required()
                 ->type_name("FILE");

@@ -17,6 +17,7 @@
 #include "core/capture_hdf5/capture_file.h"
 #include "core/capture_hdf5/guard.h"
 #include "core/engine/reference_attention.h"
+#include "core/intervention/intervention_file.h"
 
 namespace headlight::cli {
 namespace {
@@ -147,8 +148,15 @@ Check check_against_model(Invocation& invocation, const capture::CaptureView& vi
                            row.query, j, replayed_j[j], row.attn_j[j]);
       });
   };
+  intervention::InterventionFile changes;
+  if (!record.header.interventions.empty())
+    changes = intervention::intervention_file_from_json(parse_json(record.header.interventions, {.max_bytes = 256u << 20}));
   engine::reference_forward(
-      engine, ids, {.last_layer = wanted.rbegin()->first.first, .operand_dtype = view.header().plan.replay_dtype},
+      engine, ids,
+      {.last_layer = wanted.rbegin()->first.first,
+       .operand_dtype = view.header().plan.replay_dtype,
+       .interventions = changes.interventions,
+       .num_prompt_tokens = record.header.num_prompt_tokens},
       compare_row, [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); },
       invocation.stop);
   return check;

@@ -38,7 +38,7 @@ heads::HeadFacts capture_head_facts(const capture::CaptureView& view) {
   heads::HeadFacts facts = model_head_facts(
       {header.model.num_layers, header.model.num_heads, header.model.num_kv_heads}, header.plan.layers);
   for (const std::string& id : view.available_statistics(0))
-    if (id != "jmax") facts.metrics.push_back(id);  // a mean of positions means nothing
+    if (capture::require_statistic(id).id != "jmax") facts.metrics.push_back(id);  // a mean of positions means nothing
   facts.metric = [&view](std::string_view id) { return statistic_of_heads(view, id); };
   return facts;
 }

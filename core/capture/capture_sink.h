@@ -7,6 +7,7 @@
 
 #include "base/dtype.h"
 #include "core/capture/capture_plan.h"
+#include "core/capture/row_plan.h"
 
 namespace headlight::capture {
 
@@ -79,6 +80,9 @@ struct RecordHeader {
   bool bos_present = false;
   std::int64_t first_key = 0;           ///< left padding
   std::vector<LayerParameters> layers;  ///< in the order of CapturePlan::layers
+  std::string interventions;            ///< the stack that acted, a headlight.intervention document; empty = none
+  bool rows_changed = false;  ///< interventions change rows of attention: every recorded layer has a row plan
+  bool has_base = false;      ///< then: statistics without interventions are recorded as well
 };
 
 /// Rows [row_begin, row_begin + num_rows) of one recorded layer. A prompt arrives as one block per layer (or per chunk
@@ -88,6 +92,7 @@ struct LayerRows {
   int index = 0;  ///< index into CapturePlan::layers
   std::int64_t row_begin = 0, num_rows = 0;
   std::int64_t row_stride = 0;  ///< elements between heads of the arrays below
+  bool base = false;            ///< statistics of the same q and k without interventions; operands and norms are null
   const float *lse = nullptr, *entropy = nullptr, *pmax = nullptr, *first = nullptr, *sink = nullptr, *local = nullptr,
               *dist1 = nullptr, *dist2 = nullptr, *off0 = nullptr, *off1 = nullptr, *null_mass = nullptr;
   const std::int32_t* jmax = nullptr;
@@ -109,6 +114,7 @@ struct LayerRows {
 struct LayerColumns {
   int index = 0;
   std::int64_t num_keys = 0, col_stride = 0;
+  bool base = false;                ///< as LayerRows::base
   const float* received = nullptr;  ///< [H][col_stride]
   const float* received_tail = nullptr;
   std::int64_t block_edge = 0, block_count = 0;
@@ -170,6 +176,8 @@ class CaptureSink {
   virtual void begin(const CaptureHeader& header) = 0;
   virtual void begin_record(const RecordHeader& record) = 0;
   virtual void write_rows(const LayerRows& rows) = 0;
+  /// What interventions did to the rows of a recorded layer: once, after its first rows, where RecordHeader::rows_changed.
+  virtual void write_row_plan(int /*index*/, const RowPlan& /*plan*/) {}
   virtual void write_columns(const LayerColumns& columns) = 0;
   virtual void write_dense(const DenseRows& rows) = 0;
   virtual void write_topk(std::span<const TopkRow> rows) = 0;

@@ -51,6 +51,8 @@ class CaptureView {
                       float* out) const = 0;
   virtual void read_v(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end,
                       float* out) const = 0;
+  /// What interventions did to the rows of a layer; empty = nothing.
+  virtual RowPlan row_plan(std::int64_t /*r*/, int /*layer*/) const { return {}; }
   virtual bool head_recorded(std::int64_t r, int layer, int head) const = 0;
 
   virtual Buffer<float> block_sum(std::int64_t r, int layer, int head) const = 0;  ///< [B][B]

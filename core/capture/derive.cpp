@@ -16,6 +16,10 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr std::int64_t kMinRowsOfColumn = 8;  // a mean over fewer rows says nothing about the key
 
+StoredStatistic base_of(const StoredStatistic& stored) {
+  return [&stored](std::string_view id) { return stored(std::string(id) + "_base"); };
+}
+
 // out[h, x] = f(x, value[h, x]) over one stored array.
 template <class F>
 Buffer<float> map_values(Buffer<float> values_hx, std::int64_t width, F f) {
@@ -145,6 +149,7 @@ LayerGeometry layer_geometry(const RecordHeader& header, std::int64_t num_rows, 
 
 Buffer<float> derive_statistic(std::string_view id, const LayerGeometry& geometry, int num_heads,
                                const StoredStatistic& stored) {
+  if (const auto plain = base_statistic(id)) return derive_statistic(*plain, geometry, num_heads, base_of(stored));
   const StatisticInfo& info = require_statistic(id);
   if (info.kind == StatisticKind::head)
     throw Error(Errc::invalid_argument, fmt::format("'{}' has one value per head, none per row or column", id));
@@ -161,6 +166,7 @@ Buffer<float> derive_statistic(std::string_view id, const LayerGeometry& geometr
 
 Buffer<float> derive_head_statistic(std::string_view id, const LayerGeometry& geometry, int num_heads,
                                     const StoredStatistic& stored) {
+  if (const auto plain = base_statistic(id)) return derive_head_statistic(*plain, geometry, num_heads, base_of(stored));
   const StatisticInfo& info = require_statistic(id);
   if (id == "jmax") throw Error(Errc::invalid_argument, "'jmax' is a position: it has no value per head");
   if (id == "received0") return received_first(geometry, num_heads, stored);
@@ -193,6 +199,8 @@ std::vector<std::string> with_derived_statistics(const std::vector<std::string>&
       for (const std::string& id : recorded)
         if (group_mass_segment(id)) all.push_back(id);
   }
+  for (const std::string& id : recorded)
+    if (base_statistic(id)) all.push_back(id);
   return all;
 }
 

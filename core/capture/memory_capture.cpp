@@ -53,6 +53,7 @@ struct LayerStore {
   std::int64_t block_edge = 0, block_count = 0;
   std::vector<float> block_sum, block_max;  // [H][B][B]
   std::map<int, DenseMap> dense;            // by head
+  RowPlan row_plan;
 };
 
 [[noreturn]] void throw_invalid(const std::string& text) {
@@ -145,18 +146,20 @@ void MemoryCapture::write_rows(const LayerRows& rows) {
   HEADLIGHT_CHECK(!records_.empty());
   LayerStore& layer = records_.back()->layers.at(static_cast<std::size_t>(rows.index));
   const ModelInfo& model = header_.model;
+  const std::string suffix = rows.base ? "_base" : "";
   for (const NamedArray& named : kHeadArrays)
     if (const float* values = rows.*named.values)
-      append(array_of(layer.arrays, named.id, model.num_heads), rows, values);
+      append(array_of(layer.arrays, std::string(named.id) + suffix, model.num_heads), rows, values);
   for (const NamedArray& named : kKvArrays)
     if (const float* values = rows.*named.values)
       append(array_of(layer.arrays, named.id, model.num_kv_heads), rows, values);
   if (rows.jmax != nullptr) {
-    SeriesArray& jmax = array_of(layer.arrays, "jmax", model.num_heads);
+    SeriesArray& jmax = array_of(layer.arrays, "jmax" + suffix, model.num_heads);
     jmax.ensure_rows(rows.row_begin + rows.num_rows);
     for (std::int64_t h = 0; h < model.num_heads; ++h)
       std::copy_n(rows.jmax + h * rows.row_stride, rows.num_rows, jmax.at(h, rows.row_begin));
   }
+  if (rows.base) return;
   const auto num_segments = static_cast<std::int64_t>(records_.back()->header.segments.size());
   if (rows.group_mass != nullptr && num_segments > 0) {
     if (layer.group_mass.series() == 0) layer.group_mass = SeriesArray(model.num_heads, num_segments);
@@ -164,6 +167,11 @@ void MemoryCapture::write_rows(const LayerRows& rows) {
   }
   if (header_.plan.level != CaptureLevel::summary) write_operands(rows);
   if (rows.row_begin <= layer.rows) layer.rows = std::max(layer.rows, rows.row_begin + rows.num_rows);
+}
+
+void MemoryCapture::write_row_plan(int index, const RowPlan& plan) {
+  HEADLIGHT_CHECK(!records_.empty());
+  records_.back()->layers.at(static_cast<std::size_t>(index)).row_plan = plan;
 }
 
 void MemoryCapture::write_operands(const LayerRows& rows) {
@@ -193,13 +201,13 @@ void MemoryCapture::write_columns(const LayerColumns& columns) {
   const int num_heads = header_.model.num_heads;
   const auto replace = [&](std::string_view id, const float* values) {
     if (values == nullptr) return;
-    SeriesArray& array = array_of(layer.arrays, id, num_heads);
+    SeriesArray& array = array_of(layer.arrays, std::string(id) + (columns.base ? "_base" : ""), num_heads);
     array.ensure_rows(columns.num_keys);
     for (int h = 0; h < num_heads; ++h) std::copy_n(values + h * columns.col_stride, columns.num_keys, array.at(h, 0));
   };
   replace("received", columns.received);
   replace("received_tail", columns.received_tail);
-  if (!header_.plan.overview || columns.block_sum == nullptr || columns.block_max == nullptr) return;
+  if (columns.base || !header_.plan.overview || columns.block_sum == nullptr || columns.block_max == nullptr) return;
   const std::int64_t count = num_heads * columns.block_count * columns.block_count;
   layer.block_edge = columns.block_edge;
   layer.block_count = columns.block_count;
@@ -402,6 +410,11 @@ void MemoryCapture::read_k(std::int64_t r, int layer, int kv_head, std::int64_t 
 void MemoryCapture::read_v(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end,
                            float* out) const {
   read_kv(r, layer, kv_head, begin, end, true, out);
+}
+
+RowPlan MemoryCapture::row_plan(std::int64_t r, int layer) const {
+  check_layer(layer);
+  return require_record(r).layers[static_cast<std::size_t>(layer)].row_plan;
 }
 
 bool MemoryCapture::head_recorded(std::int64_t r, int layer, int head) const {

@@ -16,6 +16,7 @@ class MemoryCapture final : public CaptureSink, public CaptureView {
   void begin(const CaptureHeader& header) override;
   void begin_record(const RecordHeader& record) override;
   void write_rows(const LayerRows& rows) override;
+  void write_row_plan(int index, const RowPlan& plan) override;
   void write_columns(const LayerColumns& columns) override;
   void write_dense(const DenseRows& rows) override;
   void write_topk(std::span<const TopkRow> rows) override;
@@ -39,6 +40,7 @@ class MemoryCapture final : public CaptureSink, public CaptureView {
   void read_q(std::int64_t r, int layer, int head, std::int64_t begin, std::int64_t end, float* out) const override;
   void read_k(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, float* out) const override;
   void read_v(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, float* out) const override;
+  RowPlan row_plan(std::int64_t r, int layer) const override;
   bool head_recorded(std::int64_t r, int layer, int head) const override;
   Buffer<float> block_sum(std::int64_t r, int layer, int head) const override;
   Buffer<float> block_max(std::int64_t r, int layer, int head) const override;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "core/capture/replay_head.h"
 #include "core/capture/score_block.h"
+#include "kernels/row_program.h"
 
 namespace headlight::capture {
 namespace {
@@ -20,6 +21,26 @@ constexpr std::int64_t kRowsPerTask = 16;
 
 std::int64_t round_up(std::int64_t value, std::int64_t step) {
   return (value + step - 1) / step * step;
+}
+
+// Dot products to scores, in place.
+void score_dots(const LayerParameters& parameters, float* row_j, std::int64_t count) {
+  const float cap = parameters.soft_cap;
+  for (std::int64_t j = 0; j < count; ++j) {
+    row_j[j] *= parameters.scale;
+    if (cap > 0.0f) row_j[j] = cap * std::tanh(row_j[j] / cap);
+  }
+}
+
+// Dot products of all visible keys of a row that interventions changed to attention, in place: steps in the order of
+// the kernel.
+void finish_changed_row(const ReplayHead& head, std::int64_t row, KeyRange keys, float* row_j) {
+  const kernels::RowProgram& program = *head.program();
+  kernels::scale_row_keys(program, row, keys, row_j);
+  score_dots(head.parameters, row_j, keys.size());
+  kernels::change_row_scores(program, row, keys, row_j, 1.0f);
+  for (std::int64_t j = 0; j < keys.size(); ++j) row_j[j] = std::exp(row_j[j] - head.lse_i[row]);
+  kernels::change_row_weights(program, row, keys, row_j);
 }
 
 // Rows [begin, end) against the keys of a panel that starts at key `first_key`: emit(row, key, attn_j) for each row
@@ -47,11 +68,46 @@ void replay_rows(const ReplayHead& head, std::int64_t begin, std::int64_t end, c
   }
 }
 
+// Rows that interventions changed. A step may need the whole row, so each row meets all its keys at once; keys of all
+// rows are in memory.
+template <class Emit>
+void for_each_changed_row(const ReplayHead& head, const TileRange& tile, std::int64_t rows_per_task, ThreadPool& pool,
+                          const std::stop_token& stop, const Emit& emit) {
+  const std::int64_t dim = head.head_dim, step = round_up(kRowsPerRead, rows_per_task);
+  Buffer<float> q_id(static_cast<std::size_t>(std::min(step, tile.row_end - tile.row_begin) * dim));
+  const KeyRange all = head.geometry.visible_to_rows(tile.row_begin, tile.row_end);
+  Buffer<float> k_jd(static_cast<std::size_t>(all.size() * dim));
+  head.view.read_k(head.ref.record, head.ref.layer, head.kv_head, all.begin, all.begin + all.size(), k_jd.data());
+  KeyPanel panel;
+  panel.pack(k_jd.data(), all.size(), dim);
+  const std::int64_t stride = round_up(all.size(), KeyPanel::kGroup);
+  Buffer<float> scratch(static_cast<std::size_t>(pool.num_threads() * stride));
+  for (std::int64_t begin = tile.row_begin; begin < tile.row_end; begin += step) {
+    check_stop(stop);
+    const std::int64_t end = std::min(begin + step, tile.row_end);
+    head.view.read_q(head.ref.record, head.ref.layer, head.ref.head, begin, end, q_id.data());
+    pool.parallel_for((end - begin + rows_per_task - 1) / rows_per_task, [&](std::int64_t task, int worker) {
+      const std::int64_t first = begin + task * rows_per_task;
+      for (std::int64_t row = first; row < std::min(first + rows_per_task, end); ++row) {
+        const KeyRange keys = head.geometry.mask.visible(row, head.geometry.num_rows);
+        const std::int64_t from = std::max(keys.begin, tile.col_begin), to = std::min(keys.end, tile.col_end);
+        if (from >= to || head.lse_i[row] == -INFINITY) continue;
+        float* const score_j = scratch.data() + worker * stride;
+        score_rows(q_id.data() + (row - begin) * dim, 1, panel, 0, panel.num_groups(), score_j, stride);
+        float* const attn_j = score_j + (keys.begin - all.begin);
+        finish_changed_row(head, row, keys, attn_j);
+        emit(row, from, std::span<const float>(attn_j + (from - keys.begin), static_cast<std::size_t>(to - from)));
+      }
+    });
+  }
+}
+
 // Walks a tile in O(block) memory: blocks of q rows, panels of keys, tasks of `rows_per_task` rows. A row always meets
 // its keys in ascending order and inside one task at a time, so emit() may accumulate per task without a lock.
 template <class Emit>
 void for_each_row_part(const ReplayHead& head, const TileRange& tile, std::int64_t rows_per_task, ThreadPool& pool,
                        const std::stop_token& stop, const Emit& emit) {
+  if (head.program() != nullptr) return for_each_changed_row(head, tile, rows_per_task, pool, stop, emit);
   const std::int64_t dim = head.head_dim, step = round_up(kRowsPerRead, rows_per_task);
   Buffer<float> q_id(static_cast<std::size_t>(std::min(step, tile.row_end - tile.row_begin) * dim));
   Buffer<float> k_jd(static_cast<std::size_t>(kKeysPerPanel * dim));

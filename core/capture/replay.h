@@ -16,6 +16,7 @@ namespace headlight::capture {
 struct HeadRef {
   std::int64_t record = 0;
   int layer = 0, head = 0;
+  bool base = false;  ///< the map of the same q and k without interventions
 };
 
 struct TileRange {
@@ -26,6 +27,7 @@ struct TileRange {
 ///
 ///     A[i,j] = exp(scale * <q_i, k_j> (+ soft cap) - lse_i)   for visible (i, j), 0 elsewhere
 ///
+/// and what interventions did to the row, where the capture was made with some.
 /// Promise for f32 captures: absolute error <= 1e-5 + 2^-21 max|s| of the row against float64.
 /// @param out  [rows][cols] row-major
 /// @error invalid_argument  level summary, head or rows not recorded, range outside the capture
@@ -45,6 +47,7 @@ Buffer<float> replay_pooled(const CaptureView& view, const HeadRef& head, const 
 struct HeadOracle {
   std::vector<double> lse, entropy, pmax, first, sink, local, dist1, dist2, off0, off1, null_mass, received,
       received_tail;
+  std::vector<double> row_sum;  ///< of the map: 1 - null_mass, unless an intervention does not renormalise
   std::vector<std::int64_t> jmax;
   std::vector<double> group_mass_gi;         ///< [segments][rows]
   std::vector<double> block_sum, block_max;  ///< [B][B], over the rows asked for; empty without an overview

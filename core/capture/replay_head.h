@@ -18,6 +18,10 @@ struct ReplayHead {
   std::int64_t num_prompt_tokens = 0;
   Buffer<float> lse_hi;          ///< empty unless asked for
   const float* lse_i = nullptr;  ///< row of this head in lse_hi
+  RowPlan row_plan;              ///< empty where the base map is wanted
+
+  /// What interventions do to its rows; null = nothing.
+  const kernels::RowProgram* program() const { return row_plan.program(ref.head); }
 };
 
 /// @error invalid_argument  no q and k, head or rows not recorded, tile outside the capture

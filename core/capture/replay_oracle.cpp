@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "core/capture/replay.h"
 #include "core/capture/replay_head.h"
+#include "kernels/row_program_ref.h"
 
 namespace headlight::capture {
 namespace {
@@ -29,6 +30,7 @@ struct OracleSettings {
   std::int64_t sink_size = 4, local_window = 256, row_begin = 0;
   double null_logit = kMinusInfinity;
   KeyRange tail_rows;
+  const kernels::RowProgram* program = nullptr;  ///< what interventions do to a row
   std::size_t num_segments = 0;
   std::vector<std::int16_t> segment_of_key_j;
   std::int64_t block_edge = 0, block_count = 0;
@@ -72,14 +74,29 @@ struct OracleColumns {
   }
 };
 
-// Scores of one row in float64, largest magnitude and lse.
-void score_row(const OracleSettings& settings, const float* q_d, const float* k_jd, std::int64_t dim, KeyRange keys,
-               std::vector<double>& score_j) {
+/// Replaces entries [keys.begin, keys.end) of a row by what `change` makes of them.
+template <class Change>
+void change_visible(KeyRange keys, std::vector<double>& row_j, const Change& change) {
+  std::vector<double> part(row_j.begin() + keys.begin, row_j.begin() + keys.end);
+  change(part);
+  std::copy(part.begin(), part.end(), row_j.begin() + keys.begin);
+}
+
+// Scores of one row in float64.
+void score_row(const OracleSettings& settings, std::int64_t position, const float* q_d, const float* k_jd,
+               std::int64_t dim, KeyRange keys, std::vector<double>& score_j) {
   const double scale = settings.parameters.scale, cap = settings.parameters.soft_cap;
+  std::vector<double> factor_j;
+  if (settings.program != nullptr) factor_j = kernels::reference_key_scales(*settings.program, position, keys);
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-    const double score = scale * dot(q_d, k_jd + j * dim, dim);
+    const double factor = factor_j.empty() ? 1.0 : factor_j[static_cast<std::size_t>(j - keys.begin)];
+    const double score = scale * factor * dot(q_d, k_jd + j * dim, dim);
     score_j[static_cast<std::size_t>(j)] = cap > 0.0 ? cap * std::tanh(score / cap) : score;
   }
+  if (settings.program != nullptr)
+    change_visible(keys, score_j, [&](std::vector<double>& part) {
+      kernels::reference_change_scores(*settings.program, position, keys, part);
+    });
 }
 
 // Every row statistic of row `position` from its scores; scores become attention.
@@ -89,11 +106,8 @@ void reduce_row(const OracleSettings& settings, std::int64_t position, KeyRange 
   double largest = kMinusInfinity, absmax = 0.0;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     const double score = score_j[static_cast<std::size_t>(j)];
-    absmax = std::max(absmax, std::abs(score));
-    if (score > largest) {
-      largest = score;
-      out.jmax[at] = j;
-    }
+    if (score > -kInf) absmax = std::max(absmax, std::abs(score));
+    largest = std::max(largest, score);
   }
   const double shift = std::max(largest, settings.null_logit);
   double sum = std::exp(settings.null_logit - shift);
@@ -101,16 +115,27 @@ void reduce_row(const OracleSettings& settings, std::int64_t position, KeyRange 
   const double lse = shift + std::log(sum);
   out.lse[at] = lse;
   out.score_absmax[at] = absmax;
-  out.pmax[at] = std::exp(largest - lse);
   out.null_mass[at] = std::exp(settings.null_logit - lse);
-  double entropy = out.null_mass[at] > 0.0 ? out.null_mass[at] * (lse - settings.null_logit) : 0.0;
-  const std::int64_t first = settings.geometry.mask.first_key;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     double& value = score_j[static_cast<std::size_t>(j)];
-    const double score = value, attn = std::exp(score - lse);
+    value = std::exp(value - lse);
+  }
+  if (settings.program != nullptr)
+    change_visible(keys, score_j, [&](std::vector<double>& attn_j) {
+      kernels::reference_change_weights(*settings.program, position, keys, attn_j);
+    });
+  double entropy = out.null_mass[at] > 0.0 ? out.null_mass[at] * (lse - settings.null_logit) : 0.0;
+  out.pmax[at] = -1.0;
+  const std::int64_t first = settings.geometry.mask.first_key;
+  for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+    const double attn = score_j[static_cast<std::size_t>(j)];
     const auto distance = static_cast<double>(std::abs(position - j));
-    value = attn;
-    if (attn > 0.0) entropy += attn * (lse - score);
+    out.row_sum[at] += attn;
+    if (attn > 0.0) entropy -= attn * std::log(attn);
+    if (attn > out.pmax[at]) {
+      out.pmax[at] = attn;
+      out.jmax[at] = j;
+    }
     if (j == first) out.first[at] += attn;
     if (j < first + settings.sink_size) out.sink[at] += attn;
     if (j > position - settings.local_window && j <= position) out.local[at] += attn;
@@ -130,7 +155,7 @@ HeadOracle empty_oracle(std::int64_t num_rows, std::size_t num_segments) {
   const std::vector<double> row(static_cast<std::size_t>(num_rows), 0.0);
   HeadOracle out;
   for (auto* values : {&out.entropy, &out.pmax, &out.first, &out.sink, &out.local, &out.dist1, &out.dist2, &out.off0,
-                       &out.off1, &out.null_mass, &out.score_absmax})
+                       &out.off1, &out.null_mass, &out.score_absmax, &out.row_sum})
     *values = row;
   out.lse.assign(row.size(), kMinusInfinity);
   out.jmax.assign(row.size(), -1);
@@ -153,6 +178,7 @@ OracleSettings settings_of(const ReplayHead& head, const CaptureView& view, std:
   settings.sink_size = plan.sink_size;
   settings.local_window = plan.local_window;
   settings.row_begin = row_begin;
+  settings.program = head.program();
   if (!head.parameters.null_logit_h.empty())
     settings.null_logit = head.parameters.null_logit_h[static_cast<std::size_t>(head.ref.head)];
   settings.tail_rows = {head.num_prompt_tokens - plan.tail_rows, head.num_prompt_tokens};
@@ -180,7 +206,7 @@ HeadOracle recompute_head(const CaptureView& view, const HeadRef& ref, std::int6
       check_stop(stop);
       const KeyRange keys = settings.geometry.mask.visible(row_begin + n, num_keys);
       if (keys.size() > 0) {
-        score_row(settings, q_id.data() + n * dim, k_jd.data(), dim, keys, attn_j);
+        score_row(settings, row_begin + n, q_id.data() + n * dim, k_jd.data(), dim, keys, attn_j);
         reduce_row(settings, row_begin + n, keys, attn_j, out);
         columns[static_cast<std::size_t>(chunk)].add_row(settings, row_begin + n, keys, attn_j);
       }

@@ -111,7 +111,14 @@ std::optional<int> group_mass_segment(std::string_view id) {
   return segment;
 }
 
+std::optional<std::string_view> base_statistic(std::string_view id) {
+  constexpr std::string_view kSuffix = "_base";
+  if (!id.ends_with(kSuffix)) return std::nullopt;
+  return id.substr(0, id.size() - kSuffix.size());
+}
+
 const StatisticInfo* find_statistic(std::string_view id) {
+  if (const auto plain = base_statistic(id)) id = *plain;
   if (group_mass_segment(id)) id = "group_mass";
   const auto found = std::find_if(kStatistics.begin(), kStatistics.end(), [&](const auto& s) { return s.id == id; });
   return found == kStatistics.end() ? nullptr : &*found;

@@ -125,16 +125,23 @@ void StatisticsCheck::add_head(int layer, int head, std::stop_token stop) {
   const HeadOracle oracle = recompute_head(view_, ref, row_begin_, row_end_, pool_, stop,
                                            [&](std::int64_t row, kernels::KeyRange keys,
                                                const std::vector<double>& attn_j) { rows.visit(row, keys, attn_j); });
-  check_rows(oracle, head);
-  check_largest_keys(oracle, head);
-  if (all_rows()) {
-    check_column("received", oracle.received, head);
-    check_column("received_tail", oracle.received_tail, head);
-    if (info_.has_overview) check_blocks(oracle, head);
-  }
+  check_head(oracle, head);
+  if (all_rows() && info_.has_overview) check_blocks(oracle, head);
   check_map_rows(oracle, rows);
   check_sums(oracle, head);
   check_key_norms(head);
+  if (!info_.header.has_base) return;
+  base_ = true;
+  check_head(recompute_head(view_, {record_, layer, head, true}, row_begin_, row_end_, pool_, stop), head);
+  base_ = false;
+}
+
+void StatisticsCheck::check_head(const HeadOracle& oracle, int head) {
+  check_rows(oracle, head);
+  check_largest_keys(oracle, head);
+  if (!all_rows()) return;
+  check_column("received", oracle.received, head);
+  check_column("received_tail", oracle.received_tail, head);
 }
 
 // Statistics of one layer at a time are in memory.
@@ -156,7 +163,7 @@ void StatisticsCheck::check_head_values() {
             layer = view_.header().plan.layers[static_cast<std::size_t>(layer_)];
   const auto stored = [&](std::string_view id) { return view_.statistic(record_, id, layer_); };
   for (const std::string& id : view_.available_statistics(record_)) {
-    if (id == "jmax") continue;
+    if (require_statistic(id).id == "jmax") continue;
     const Buffer<float> found_lh = view_.head_statistic(record_, id);
     const Buffer<float> expected_h = derive_head_statistic(id, layer_geometry(info_, layer_), num_heads, stored);
     for (int h = 0; h < num_heads; ++h) {
@@ -182,9 +189,9 @@ void StatisticsCheck::check_rows(const HeadOracle& oracle, int head) {
 
 void StatisticsCheck::check_row_values(const std::string& id, const double* expected_i, double absolute,
                                        double relative, const HeadOracle& oracle, int head) {
-  const auto found = stored_.find(id);
+  const auto found = stored_.find(id + suffix());
   if (found == stored_.end()) return;
-  Check& check = this->check("row " + id.substr(0, id.find(':')));
+  Check& check = this->check("row " + id.substr(0, id.find(':')) + suffix());
   for (std::int64_t i = row_begin_; i < row_end_; ++i) {
     const auto k = static_cast<std::size_t>(i - row_begin_);
     const double expected = expected_i[k], got = found->second[static_cast<std::size_t>(head * info_.num_rows + i)];
@@ -196,7 +203,7 @@ void StatisticsCheck::check_row_values(const std::string& id, const double* expe
 
 // The stored key must attain the largest weight: ties within rounding may fall on either.
 void StatisticsCheck::check_largest_keys(const HeadOracle& oracle, int head) {
-  const auto found = stored_.find("jmax");
+  const auto found = stored_.find("jmax" + suffix());
   if (found == stored_.end()) return;
   for (std::int64_t i = row_begin_; i < row_end_; ++i) {
     const auto k = static_cast<std::size_t>(i - row_begin_);
@@ -206,19 +213,19 @@ void StatisticsCheck::check_largest_keys(const HeadOracle& oracle, int head) {
     if (got != expected && got >= 0 && got < static_cast<double>(info_.num_rows)) {
       const auto j = static_cast<std::int64_t>(got);
       float attn = 0;
-      replay_tile(view_, {record_, layer_, head}, {i, i + 1, j, j + 1}, pool_, {&attn, 1});
+      replay_tile(view_, {record_, layer_, head, base_}, {i, i + 1, j, j + 1}, pool_, {&attn, 1});
       difference = std::abs(static_cast<double>(attn) - oracle.pmax[k]);
     }
-    check("row jmax").add(difference, 2 * map_limit(oracle, k), [&] {
+    check("row jmax" + suffix()).add(difference, 2 * map_limit(oracle, k), [&] {
       return fmt::format("{} row {}: stored key {}, recomputed {}", name_, i, got, expected);
     });
   }
 }
 
 void StatisticsCheck::check_column(const char* id, const std::vector<double>& values, int head) {
-  const auto found = stored_.find(id);
+  const auto found = stored_.find(id + suffix());
   if (found == stored_.end()) return;
-  Check& check = this->check(std::string("column ") + id);
+  Check& check = this->check("column " + (id + suffix()));
   for (std::int64_t j = 0; j < info_.num_rows; ++j) {
     const double expected = values[static_cast<std::size_t>(j)];
     const double got = found->second[static_cast<std::size_t>(head * info_.num_rows + j)];
@@ -273,7 +280,8 @@ void StatisticsCheck::check_sums(const HeadOracle& oracle, int head) {
     replay_tile(view_, {record_, layer_, head}, {i, i + 1, 0, info_.num_rows}, pool_, row);
     double sum = 0;
     for (const float a : row) sum += static_cast<double>(a);
-    const double expected = std::isinf(oracle.lse[k]) ? 0.0 : 1.0 - oracle.null_mass[k];
+    const double full = info_.header.rows_changed ? oracle.row_sum[k] : 1.0 - oracle.null_mass[k];
+    const double expected = std::isinf(oracle.lse[k]) ? 0.0 : full;
     const double limit = (info_.replay_dtype == DType::f32 ? 1e-4 : 1e-3) * (1 + oracle.score_absmax[k] / 64);
     check("replayed row sums").add(std::abs(sum - expected), limit, [&] {
       return fmt::format("{} row {}: sum {:.9g}, expected {:.9g}", name_, i, sum, expected);

@@ -61,9 +61,11 @@ class StatisticsCheck {
   struct RowChecks;
   double growth(const HeadOracle& oracle, std::size_t row) const;
   double map_limit(const HeadOracle& oracle, std::size_t row) const;
+  std::string suffix() const { return base_ ? "_base" : ""; }
   bool all_rows() const { return row_begin_ == 0 && row_end_ == info_.num_rows; }
   Check& check(const std::string& name);
   void load_layer(int layer);
+  void check_head(const HeadOracle& oracle, int head);
   void check_rows(const HeadOracle& oracle, int head);
   void check_row_values(const std::string& id, const double* expected, double absolute, double relative,
                         const HeadOracle& oracle, int head);
@@ -81,6 +83,7 @@ class StatisticsCheck {
   ThreadPool& pool_;
   int layer_ = -1;    ///< index of the layer whose statistics are in memory
   std::string name_;  ///< of the current head
+  bool base_ = false;  ///< what is checked now: statistics without interventions
   std::map<std::string, Buffer<float>, std::less<>> stored_;
   std::map<std::string, Check> checks_;
 };

@@ -117,6 +117,10 @@ void FileCapture::read_v(std::int64_t r, int layer, int kv_head, std::int64_t be
               [&](const RecordReader& reader) { return reader.read_operand('v', layer, kv_head, begin, end, out); });
 }
 
+RowPlan FileCapture::row_plan(std::int64_t r, int layer) const {
+  return with_reader(r, "interventions", [&](const RecordReader& reader) { return reader.row_plan(layer); });
+}
+
 bool FileCapture::head_recorded(std::int64_t r, int layer, int head) const {
   check_record(r);
   if (!single_ && !has_own_file(r)) return false;

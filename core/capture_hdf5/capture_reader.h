@@ -35,6 +35,7 @@ class FileCapture final : public CaptureView {
   void read_q(std::int64_t r, int layer, int head, std::int64_t begin, std::int64_t end, float* out) const override;
   void read_k(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, float* out) const override;
   void read_v(std::int64_t r, int layer, int kv_head, std::int64_t begin, std::int64_t end, float* out) const override;
+  RowPlan row_plan(std::int64_t r, int layer) const override;
   bool head_recorded(std::int64_t r, int layer, int head) const override;
   Buffer<float> block_sum(std::int64_t r, int layer, int head) const override;
   Buffer<float> block_max(std::int64_t r, int layer, int head) const override;

@@ -100,16 +100,23 @@ void CorpusSink::begin_record(const RecordHeader& record) {
 
 void CorpusSink::write_rows(const LayerRows& rows) {
   guarded([&] {
-    if (means_) means_->add_rows(rows);
     if (single_) single_->write_rows(rows);
+    if (rows.base) return;
+    if (means_) means_->add_rows(rows);
     std::int64_t& there = layer_rows_[static_cast<std::size_t>(rows.index)];
     if (rows.row_begin <= there) there = std::max(there, rows.row_begin + rows.num_rows);
   });
 }
 
+void CorpusSink::write_row_plan(int index, const RowPlan& plan) {
+  guarded([&] {
+    if (single_) single_->write_row_plan(index, plan);
+  });
+}
+
 void CorpusSink::write_columns(const LayerColumns& columns) {
   guarded([&] {
-    if (means_) means_->set_columns(columns);
+    if (means_ && !columns.base) means_->set_columns(columns);
     if (single_) single_->write_columns(columns);
   });
 }

@@ -16,6 +16,7 @@ class CorpusSink final : public CaptureSink {
   void begin(const CaptureHeader& header) override;
   void begin_record(const RecordHeader& record) override;
   void write_rows(const LayerRows& rows) override;
+  void write_row_plan(int index, const RowPlan& plan) override;
   void write_columns(const LayerColumns& columns) override;
   void write_dense(const DenseRows& rows) override;
   void write_topk(std::span<const TopkRow> rows) override;

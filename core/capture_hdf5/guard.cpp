@@ -156,7 +156,7 @@ void probe_capture(const std::filesystem::path& path) {
     for (std::int64_t r = 0; r < std::min<std::int64_t>(records, 16); ++r) {
       static_cast<void>(view->record(r));
       for (const std::string& id : view->available_statistics(r))
-        if (id != "jmax" && !id.starts_with("group_mass")) static_cast<void>(view->head_statistic(r, id));
+        if (!id.starts_with("jmax") && !id.starts_with("group_mass")) static_cast<void>(view->head_statistic(r, id));
     }
     return 0;
   });

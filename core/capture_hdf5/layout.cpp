@@ -16,6 +16,10 @@ std::vector<std::string> head_statistic_ids() {
   return ids;
 }
 
+std::string statistic_path(const StatisticInfo& info, bool base) {
+  return (info.kind == StatisticKind::row ? "row/" : "col/") + std::string(info.id) + (base ? "_base" : "");
+}
+
 const float* row_values(const LayerRows& rows, std::string_view id) {
   struct Field {
     std::string_view id;
@@ -44,6 +48,8 @@ RecordShape::RecordShape(const CaptureHeader& header, const RecordHeader& record
       rows(record.num_rows),
       prompt_rows(std::min(record.num_prompt_tokens, record.num_rows)),
       segments(static_cast<std::int64_t>(record.segments.size())),
+      rows_changed(record.rows_changed),
+      has_base(record.has_base),
       generates(record.num_rows > record.num_prompt_tokens),
       query_begin(std::clamp<std::int64_t>(header.plan.row_begin, 0, rows)),
       query_end(header.plan.row_end < 0 ? rows : std::clamp<std::int64_t>(header.plan.row_end, query_begin, rows)),

@@ -27,6 +27,9 @@ std::vector<std::string> head_statistic_ids();
 /// Where a row statistic lies in LayerRows; null for jmax and group_mass.
 const float* row_values(const LayerRows& rows, std::string_view id);
 
+/// "row/entropy", "col/received_base": where a recorded statistic lies in its record.
+std::string statistic_path(const StatisticInfo& info, bool base);
+
 /// Shapes of one record that decide about the datasets of /rec/<r>.
 struct RecordShape {
   RecordShape(const CaptureHeader& header, const RecordHeader& record);
@@ -36,6 +39,8 @@ struct RecordShape {
   std::int64_t rows;         ///< announced
   std::int64_t prompt_rows;  ///< extent at creation
   std::int64_t segments;
+  bool rows_changed;  ///< by interventions: there are row plans
+  bool has_base;      ///< statistics without interventions are there as well
   bool generates;  ///< rows come in small blocks after the prompt: they are stored without filters, so that
                    ///< they can be written in place
   std::int64_t query_begin, query_end;  ///< rows kept for replay

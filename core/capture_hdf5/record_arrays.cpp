@@ -43,19 +43,25 @@ ArraySpec table(const std::string& path, const std::string& axis, Element elemen
   return spec;
 }
 
+/// A recorded row or column statistic; `base`: without interventions.
+ArraySpec statistic_array(const StatisticInfo& info, const RecordShape& s, bool base) {
+  const bool row = info.kind == StatisticKind::row;
+  ArraySpec spec = row_array(s.group + "/" + statistic_path(info, base), row ? "layer,head,query" : "layer,head,key",
+                             info.is_integer ? Element::i32 : Element::f32, s, s.layers, s.heads, !s.generates);
+  if (info.is_integer) spec.fill = std::numeric_limits<std::int32_t>::min();
+  spec.units = info.unit;
+  spec.long_name = std::string(info.long_name) + (base ? ", without interventions" : "");
+  spec.attributes = {{"statistic_kind", std::string(info.id)}, {"definition_version", std::int32_t{info.version}}};
+  return spec;
+}
+
 void add_statistics(std::vector<ArraySpec>& out, const RecordShape& s) {
   const bool filtered = !s.generates;
   for (const StatisticInfo& info : statistics()) {
     const std::string id(info.id);
     if (info.kind != StatisticKind::head && info.recorded && id != "group_mass") {
-      const bool row = info.kind == StatisticKind::row;
-      ArraySpec spec = row_array(s.group + (row ? "/row/" : "/col/") + id, row ? "layer,head,query" : "layer,head,key",
-                                 info.is_integer ? Element::i32 : Element::f32, s, s.layers, s.heads, filtered);
-      if (info.is_integer) spec.fill = std::numeric_limits<std::int32_t>::min();
-      spec.units = info.unit;
-      spec.long_name = info.long_name;
-      spec.attributes = {{"statistic_kind", id}, {"definition_version", std::int32_t{info.version}}};
-      out.push_back(std::move(spec));
+      out.push_back(statistic_array(info, s, false));
+      if (s.has_base) out.push_back(statistic_array(info, s, true));
     }
     if (id == "jmax" || id == "group_mass") continue;
     ArraySpec head =
@@ -292,6 +298,9 @@ std::vector<ArraySpec> record_arrays(const CaptureHeader& header, const RecordHe
   std::vector<ArraySpec> arrays;
   add_text(arrays, shape, static_cast<std::int64_t>(record.tokens.size()));
   add_statistics(arrays, shape);
+  if (shape.rows_changed)
+    arrays.push_back(table(shape.group + "/interventions/rows", "row_plan_byte", Element::u8,
+                           "what interventions did to the rows of each layer, a line of JSON each", 0, 4096));
   add_replay(arrays, header, shape);
   add_maps(arrays, header, shape);
   add_topk(arrays, header, shape);

@@ -32,6 +32,7 @@ RecordReader::RecordReader(const StoredFile& file, const CaptureHeader& header) 
   read_sizes();
   read_text();
   read_parameters();
+  read_interventions();
   check_arrays();
   find_contents();
   check_blocks();
@@ -103,6 +104,41 @@ void RecordReader::read_parameters() {
     recorded_lh_.push_back(flag != 0.0f ? 1 : 0);
 }
 
+// One line of JSON for each layer; a line that was being written when a run was killed has no end and does not count.
+void RecordReader::read_interventions() {
+  if (file_.has(path("interventions/stack"))) info_.header.interventions = file_.bytes(path("interventions/stack"));
+  info_.header.rows_changed = file_.has(path("interventions/rows"));
+  info_.header.has_base = file_.has(path("row/lse_base"));
+  if (!info_.header.rows_changed) return;
+  const auto& layers = header_.plan.layers;
+  row_plans_.resize(layers.size());
+  const std::string lines = file_.bytes(path("interventions/rows"));
+  for (std::size_t begin = 0, end; (end = lines.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    try {
+      const Json json =
+          parse_json(std::string_view(lines).substr(begin, end - begin), {.max_bytes = 256u << 20, .max_depth = 8});
+      const auto at = std::find(layers.begin(), layers.end(), json_integer(json, "layer"));
+      if (at == layers.end())
+        file_.refuse(Errc::damaged, path("interventions/rows"), "names a layer that is not recorded");
+      row_plans_[static_cast<std::size_t>(at - layers.begin())] =
+          RowPlan::from_json(json, header_.model.num_heads, "rows");
+    } catch (const Error& error) {
+      if (error.code() != Errc::bad_format) throw;
+      file_.refuse(Errc::damaged, path("interventions/rows"), error.what());
+    }
+  }
+}
+
+RowPlan RecordReader::row_plan(int layer) const {
+  check_layer(layer);
+  if (!info_.header.rows_changed) return {};
+  const auto& plan = row_plans_[static_cast<std::size_t>(layer)];
+  if (!plan)
+    throw_invalid(fmt::format("what interventions did to layer {} is not recorded: the run was interrupted before",
+                              header_.plan.layers[static_cast<std::size_t>(layer)]));
+  return *plan;
+}
+
 /// Shape that a dataset must have when it is there; 0 = any size, kRows = at least the record's rows.
 struct RecordReader::Expected {
   const char* name;
@@ -115,8 +151,6 @@ void RecordReader::check_arrays() {
   const auto layers = static_cast<std::int64_t>(header_.plan.layers.size());
   const std::int64_t levels = m.num_layers + 1, heads = m.num_heads, groups = m.num_kv_heads;
   std::vector<Expected> expected = {
-      {"col/received", {layers, heads, kRows}},
-      {"col/received_tail", {layers, heads, kRows}},
       {"replay/q", {layers, heads, 0, m.head_dim}},
       {"replay/k", {layers, groups, kRows, m.head_dim}},
       {"replay/v", {layers, groups, kRows, m.head_dim}},
@@ -137,8 +171,8 @@ void RecordReader::check_arrays() {
   };
   std::vector<std::string> names;
   for (const StatisticInfo& info : statistics())
-    if (info.kind == StatisticKind::row && info.recorded && info.id != "group_mass")
-      names.push_back("row/" + std::string(info.id));
+    if (info.kind != StatisticKind::head && info.recorded && info.id != "group_mass")
+      for (const bool base : {false, true}) names.push_back(statistic_path(info, base));
   for (const std::string& name : names) expected.push_back({name.c_str(), {layers, heads, kRows}});
   for (const Expected& e : expected) {
     if (!file_.has(path(e.name))) continue;
@@ -226,7 +260,7 @@ void RecordReader::check_head(int layer, int head) const {
 Buffer<float> RecordReader::stored_statistic(std::string_view id, int layer) const {
   const StatisticInfo& info = require_statistic(id);
   const hsize_t l = extent(layer), heads = extent(header_.model.num_heads), rows = extent(info_.num_rows);
-  const std::string name = (info.kind == StatisticKind::row ? "row/" : "col/") + std::string(info.id);
+  const std::string name = statistic_path(info, base_statistic(id).has_value());
   const auto segment = group_mass_segment(id);
   if (segment) check_range("segment", *segment, static_cast<std::int64_t>(info_.header.segments.size()));
   if (!recorded(name) || (info.id == "group_mass" && !segment)) {
@@ -261,7 +295,7 @@ Buffer<float> RecordReader::head_statistic(std::string_view id) const {
   const std::string stored = "head_stats/" + std::string(info.id);
   // Written when the record ended; an interrupted one is computed from its rows.
   const bool is_final = file_.integer("/rec/0", "n_rows") >= 0;
-  if (is_final && !group_mass_segment(id) && file_.has(path(stored))) {
+  if (is_final && !group_mass_segment(id) && !base_statistic(id) && file_.has(path(stored))) {
     Buffer<float> value_lh = file_.read_floats(path(stored), {0, 0}, {layers, heads});
     if (std::any_of(value_lh.begin(), value_lh.end(), [](float v) { return !std::isnan(v); })) return value_lh;
   }
@@ -280,7 +314,8 @@ std::vector<std::string> RecordReader::available_statistics() const {
   std::vector<std::string> ids;
   for (const StatisticInfo& info : statistics()) {
     if (info.kind == StatisticKind::head || !info.recorded || info.id == "group_mass") continue;
-    if (recorded((info.kind == StatisticKind::row ? "row/" : "col/") + std::string(info.id))) ids.emplace_back(info.id);
+    for (const bool base : {false, true})
+      if (recorded(statistic_path(info, base))) ids.push_back(std::string(info.id) + (base ? "_base" : ""));
   }
   if (recorded("row/group_mass"))
     for (std::size_t s = 0; s < info_.header.segments.size(); ++s) ids.push_back(fmt::format("group_mass:{}", s));

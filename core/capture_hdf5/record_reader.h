@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "core/capture/capture_view.h"
 #include "core/capture_hdf5/stored_file.h"
@@ -20,6 +22,7 @@ class RecordReader {
   std::vector<std::string> available_statistics() const;
   void read_operand(char which, int layer, int series, std::int64_t begin, std::int64_t end, float* out) const;
   bool head_recorded(int layer, int head) const;
+  RowPlan row_plan(int layer) const;
   Buffer<float> blocks(int layer, int head, bool sums) const;
   Buffer<float> dense(int layer, int head) const;
   std::vector<TopkRow> topk(int layer, int head) const;
@@ -34,6 +37,7 @@ class RecordReader {
   struct Expected;
   void read_sizes();
   void read_text();
+  void read_interventions();
   void read_segments();
   void read_parameters();
   void check_arrays();
@@ -50,6 +54,7 @@ class RecordReader {
   const CaptureHeader& header_;
   RecordInfo info_;
   std::vector<std::uint8_t> recorded_lh_;
+  std::vector<std::optional<RowPlan>> row_plans_;  // per recorded layer, where interventions change rows
   hsize_t topk_rows_ = 0, topk_entries_ = 0;
   // While a record generates, what is stored of its columns and blocks does not count the generated rows.
   bool columns_pending_ = false, blocks_pending_ = false;

@@ -39,6 +39,7 @@ RecordWriter::RecordWriter(PartFile& file, const CaptureHeader& header, const Re
   for (const char* group : {"text", "generated", "head_stats", "row", "col", "replay", "map", "topk", "hidden",
                             "hidden/massive", "logits", "timing", "segments"})
     file_.create_group(shape_.group + "/" + group);
+  if (!record_.interventions.empty() || shape_.rows_changed) file_.create_group(shape_.group + "/interventions");
   const auto set = [&](const char* name, const AttributeValue& value) {
     file_.set_attribute(shape_.group, name, value);
   };
@@ -102,12 +103,18 @@ void RecordWriter::define_scales() {
   for (const char* name : {"topk/topk_row", "topk/topk_entry", "hidden/massive/massive_entry"})
     file_.create_dimension(g + "/" + name, 0);
   file_.create_dimension(g + "/topk/topk_pointer", 1);
+  if (shape_.rows_changed) file_.create_dimension(g + "/interventions/row_plan_byte", 0);
 }
 
 void RecordWriter::define_text() {
   const std::string group = shape_.group + "/text";
   file_.create_dimension(group + "/utf8_byte", record_.text.size());
   file_.create_bytes(group + "/utf8", "utf8_byte", record_.text, "the prompt exactly as given");
+  if (!record_.interventions.empty()) {
+    file_.create_dimension(shape_.group + "/interventions/stack_byte", record_.interventions.size());
+    file_.create_bytes(shape_.group + "/interventions/stack", "stack_byte", record_.interventions,
+                       "interventions that acted, UTF-8 JSON");
+  }
   ArraySpec pieces;
   pieces.path = group + "/piece_utf8";
   pieces.axes = "piece_byte";
@@ -187,7 +194,28 @@ void RecordWriter::grow_rows(std::int64_t rows) {
   file_.check_disk();
 }
 
+void RecordWriter::write_base_rows(const LayerRows& rows) {
+  const Sizes start{extent(rows.index), 0, extent(rows.row_begin)}, count{1, extent(shape_.heads), extent(rows.num_rows)};
+  for (const StatisticInfo& info : statistics()) {
+    if (info.kind != StatisticKind::row || !info.recorded || info.id == "group_mass") continue;
+    const void* values = info.id == "jmax" ? static_cast<const void*>(rows.jmax) : row_values(rows, info.id);
+    array(statistic_path(info, true)).write(start, count, values, {0, rows.row_stride, 1}, &file_.pool());
+  }
+  file_.check_disk();
+}
+
+void RecordWriter::write_row_plan(int index, const RowPlan& plan) {
+  Json json = {{"layer", header_.plan.layers[static_cast<std::size_t>(index)]}};
+  json.update(plan.to_json());
+  const std::string line = dump_json(json, -1) + "\n";
+  row_plan_bytes_ += line.size();
+  file_.grow_scale(shape_.group + "/interventions/row_plan_byte", row_plan_bytes_);
+  array("interventions/rows").append(line.data(), line.size());
+  file_.check_disk();
+}
+
 void RecordWriter::write_rows(const LayerRows& rows) {
+  if (rows.base) return write_base_rows(rows);
   const std::int64_t end = rows.row_begin + rows.num_rows;
   grow_rows(end);
   const hsize_t layer = extent(rows.index), begin = extent(rows.row_begin), count = extent(rows.num_rows);
@@ -247,10 +275,12 @@ void RecordWriter::write_operand(const char* name, const LayerRows& rows, const 
 void RecordWriter::write_columns(const LayerColumns& columns) {
   grow_rows(columns.num_keys);
   const hsize_t layer = extent(columns.index), heads = extent(shape_.heads), keys = extent(columns.num_keys);
-  for (const auto& [name, values] :
-       {std::pair{"col/received", columns.received}, std::pair{"col/received_tail", columns.received_tail}})
+  for (const auto& [id, values] :
+       {std::pair{"received", columns.received}, std::pair{"received_tail", columns.received_tail}})
     if (values != nullptr)
-      array(name).write({layer, 0, 0}, {1, heads, keys}, values, {0, columns.col_stride, 1}, &file_.pool());
+      array(statistic_path(require_statistic(id), columns.base))
+          .write({layer, 0, 0}, {1, heads, keys}, values, {0, columns.col_stride, 1}, &file_.pool());
+  if (columns.base) return file_.check_disk();
   means_.set_columns(columns);
   // Generated rows still change the blocks, which are packed: they are written once, with the last columns.
   const bool is_last = !shape_.generates || columns_written_[static_cast<std::size_t>(columns.index)];

@@ -17,6 +17,7 @@ class RecordWriter {
   /// Tokens and layer parameters; the file is in its `append` state from now on.
   void start();
   void write_rows(const LayerRows& rows);
+  void write_row_plan(int index, const RowPlan& plan);
   void write_columns(const LayerColumns& columns);
   void write_dense(const DenseRows& rows);
   void write_topk(std::span<const TopkRow> rows);
@@ -42,6 +43,7 @@ class RecordWriter {
   ArrayWriter& array(const std::string& name) { return file_.array(shape_.group + "/" + name); }
   void append_tokens(std::span<const TokenInfo> tokens, bool at_creation);
   void write_parameters();
+  void write_base_rows(const LayerRows& rows);
   void write_operand(const char* name, const LayerRows& rows, const float* values, std::int64_t stride,
                      std::int64_t series);
 
@@ -54,6 +56,7 @@ class RecordWriter {
   std::vector<bool> columns_written_;     // of each layer
   std::vector<std::int64_t> layer_rows_;  // rows [0, n) of each layer are there
   std::int64_t num_tokens_ = 0, num_generated_ = 0, piece_bytes_ = 0, rows_done_ = -1;
+  std::size_t row_plan_bytes_ = 0;
   std::int64_t topk_rows_ = 0, topk_entries_ = 0, massive_ = 0;
 };
 

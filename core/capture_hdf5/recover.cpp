@@ -157,6 +157,8 @@ void plan_record(const StoredFile& file, const CaptureHeader& header, const Live
     repair.report.losses.push_back(fmt::format("{}: they did not count the generated rows yet", what));
   };
   drop(info.has_columns, "/rec/0/col/received", "/rec/0/col/received_tail", "sums of the columns");
+  drop(info.has_columns, "/rec/0/col/received_base", "/rec/0/col/received_tail_base",
+       "sums of the columns without interventions");
   drop(info.has_overview, "/rec/0/map/block_sum", "/rec/0/map/block_max", "block maps");
   repair.visible_dims = {header.plan.layers.size(), size(info.num_rows)};
   for (int l = 0; l < static_cast<int>(header.plan.layers.size()); ++l)

@@ -43,6 +43,9 @@ void SingleSink::begin_record(const RecordHeader& record) {
 void SingleSink::write_rows(const LayerRows& rows) {
   guarded([&] { record_->write_rows(rows); });
 }
+void SingleSink::write_row_plan(int index, const RowPlan& plan) {
+  guarded([&] { record_->write_row_plan(index, plan); });
+}
 void SingleSink::write_columns(const LayerColumns& columns) {
   guarded([&] { record_->write_columns(columns); });
 }

@@ -55,12 +55,16 @@ void PromptProbe::attended(int layer, const AttentionFacts& facts) {
   {
     const PhaseClock::Scope timed(context_.clock.sink);
     context_.sink.write_rows(rows);
+    if (context_.record.rows_changed)
+      context_.sink.write_row_plan(
+          rows.index, capture::RowPlan(context_.program_of(rows.index), context_.engine.spec().num_heads));
     if (!facts.topk.empty()) context_.sink.write_topk(facts.topk);
   }
+  context_.write_base(rows, facts.base);
   const std::int64_t num_keys = rows.row_begin + rows.num_rows;
   if (context_.maps()) context_.write_dense(rows, num_keys);
   context_.write_columns(rows.index, num_keys);
-  if (context_.columns_are_shared()) context_.columns_of(rows.index).clear(context_.engine.pool);
+  if (context_.columns_are_shared()) context_.clear_columns(rows.index);
 }
 
 void PromptProbe::layer_done(int /*layer*/) {
@@ -69,9 +73,10 @@ void PromptProbe::layer_done(int /*layer*/) {
   context_.sink.flush();
 }
 
-DecodeProbe::LayerBlock::LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands)
+DecodeProbe::LayerBlock::LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands, bool with_base)
     : layout{spec.num_heads, kBlockRows, num_groups},
       rows(static_cast<std::size_t>(layout.size())),
+      base(with_base ? static_cast<std::size_t>(layout.size()) : 0),
       key_norm_gi(elements(spec.num_kv_heads, kBlockRows)),
       value_norm_gi(elements(spec.num_kv_heads, kBlockRows)),
       u_norm_hi(elements(spec.num_heads, kBlockRows)),
@@ -83,7 +88,7 @@ DecodeProbe::DecodeProbe(RecordContext& context)
     : context_(context), wishes_(wishes_of(context)), first_row_(context.record.num_prompt_tokens) {
   const formats::ModelSpec& spec = context.engine.spec();
   for (std::size_t index = 0; index < context.plan.layers.size(); ++index)
-    blocks_.emplace_back(spec, context.num_groups, context.replay());
+    blocks_.emplace_back(spec, context.num_groups, context.replay(), context.record.has_base);
   levels_.resize(static_cast<std::size_t>(spec.num_layers + 1));
   if (context.plan.hidden_states)
     for (LevelBlock& level : levels_) level.states.resize(elements(kBlockRows, spec.hidden_size));
@@ -122,6 +127,7 @@ void DecodeProbe::attended(int layer, const AttentionFacts& facts) {
   const formats::ModelSpec& spec = context_.engine.spec();
   const capture::LayerRows& rows = facts.rows;
   block.layout.put(block.rows.data(), count_, rows);
+  if (block.base.size() > 0) block.layout.put(block.base.data(), count_, facts.base != nullptr ? *facts.base : rows);
   const auto put = [&](Buffer<float>& to, const float* from, int heads) {
     for (std::int64_t h = 0; h < heads; ++h) to.data()[h * kBlockRows + count_] = from[h * rows.row_stride];
   };
@@ -155,6 +161,11 @@ void DecodeProbe::write_layer(int index) {
   {
     const PhaseClock::Scope timed(context_.clock.sink);
     context_.sink.write_rows(rows);
+  }
+  if (block.base.size() > 0) {
+    capture::LayerRows base;
+    block.layout.describe(block.base.data(), base);
+    context_.write_base(rows, &base);
   }
   if (context_.maps()) context_.write_dense(rows, first_row_ + count_);
 }

@@ -48,9 +48,9 @@ class DecodeProbe final : public LayerObserver {
 
  private:
   struct LayerBlock {
-    LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands);
+    LayerBlock(const formats::ModelSpec& spec, int num_groups, bool operands, bool with_base);
     RowLayout layout;
-    Buffer<float> rows;                                   // [layout.size()]
+    Buffer<float> rows, base;                             // [layout.size()]; base: without interventions, or empty
     Buffer<float> key_norm_gi, value_norm_gi, u_norm_hi;  // [heads][kBlockRows]
     Buffer<float> q_ihd, k_igd, v_igd;                    // [kBlockRows][...], with operands
   };

@@ -83,17 +83,17 @@ class CaptureRun {
         session_(engine, {.rows_follow = generates_, .sequences_follow = inputs.size() > 1}),
         ends_(end_ids(engine)),
         logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {
-    session_.intervene(extras.interventions);
   }
 
   /// True when the record is complete. @error whatever stopped it, after end_record()
   void record(std::size_t number) {
     const CaptureInput& input = inputs_[number];
+    intervene(input);
     const capture::RecordHeader header = complete_header(input);
-    RecordContext context(engine_, plan_, header, sink_, *session_.runner, input.generate > 1);
+    RecordContext context(engine_, plan_, header, sink_, *session_.runner, input.generate > 1,
+                          session_.edits ? &*session_.edits : nullptr);
     PromptProbe prompt(context);
     rows_done_ = 0;
-    check_replay(header);
     sink_.begin_record(header);
     try {
       run_prompt(input, context, prompt);
@@ -121,6 +121,8 @@ class CaptureRun {
     capture::RecordHeader header = input.header;
     header.num_prompt_tokens = static_cast<std::int64_t>(header.tokens.size());
     header.num_rows = announced_rows(input);
+    header.rows_changed = session_.edits && session_.edits->changes_rows() && !plan_.layers.empty();
+    header.has_base = header.rows_changed && extras_.base_statistics;
     header.layers.clear();
     for (const int layer : plan_.layers) header.layers.push_back(facts_.layer_parameters(layer));
     if (engine_.model.tokenizer)
@@ -128,14 +130,13 @@ class CaptureRun {
     return header;
   }
 
-  // Replay knows q, k and lse, not what interventions do to a row.
-  void check_replay(const capture::RecordHeader& header) {
-    if (!session_.edits || plan_.layers.empty() || plan_.level == capture::CaptureLevel::summary) return;
-    session_.edits->begin(header.num_prompt_tokens);
-    if (session_.edits->changes_rows())
-      throw Error(Errc::unsupported,
-                  "interventions that change attention weights can be recorded at level summary only: maps cannot be "
-                  "replayed under them in this version");
+  /// Interventions of the run, then those of the record, for a prompt of its length.
+  void intervene(const CaptureInput& input) {
+    session_.tokens.clear();
+    intervention::Stack stack(extras_.interventions.begin(), extras_.interventions.end());
+    stack.insert(stack.end(), input.interventions.begin(), input.interventions.end());
+    session_.intervene(stack);
+    if (session_.edits) session_.edits->begin(static_cast<std::int64_t>(input.header.tokens.size()));
   }
 
   void run_prompt(const CaptureInput& input, RecordContext& context, PromptProbe& probe) {

@@ -1,6 +1,8 @@
 #include "core/engine/edits.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "core/engine/session_impl.h"
 #include "core/intervention/method.h"
@@ -11,7 +13,10 @@ using intervention::LayerProgram;
 using kernels::KeyRun;
 
 intervention::ModelShape shape_of(const formats::ModelSpec& spec) {
-  return {spec.num_layers, spec.num_heads, spec.num_kv_heads, spec.head_dim, static_cast<int>(spec.hidden_size)};
+  const bool experts = spec.moe.num_experts > 0;
+  return {spec.num_layers, spec.num_heads,
+          spec.num_kv_heads, spec.head_dim,
+          static_cast<int>(spec.hidden_size), experts ? 0 : static_cast<int>(spec.intermediate_size)};
 }
 
 Edits::Edits(const formats::ModelSpec& spec, std::span<const intervention::Intervention> stack)
@@ -46,6 +51,65 @@ const kernels::RowProgram* Edits::rows(int number) const {
   return rows_h.empty() ? nullptr : rows_h.data();
 }
 
+void Edits::embedded(float* x_id) const {
+  const std::int64_t d = shape_.hidden_size;
+  for (const intervention::EmbeddingStep& step : program_.embeddings) {
+    std::vector<double> mean(static_cast<std::size_t>(d), 0.0);
+    std::int64_t count = 0;
+    for (const kernels::KeyRange& span : step.keys) count += span.size();
+    for (const kernels::KeyRange& span : step.keys)
+      for (std::int64_t j = span.begin; j < span.end; ++j)
+        for (std::int64_t e = 0; e < d; ++e)
+          mean[static_cast<std::size_t>(e)] += static_cast<double>(x_id[j * d + e]) / static_cast<double>(count);
+    for (const kernels::KeyRange& span : step.keys)
+      for (std::int64_t j = span.begin; j < span.end; ++j)
+        for (std::int64_t e = 0; e < d; ++e)
+          x_id[j * d + e] =
+              (1.0f - step.mix) * x_id[j * d + e] + step.mix * static_cast<float>(mean[static_cast<std::size_t>(e)]);
+  }
+}
+
+namespace {
+
+/// Calls body(row) for the rows [start, start + n) that a step acts on.
+template <class Body>
+void for_rows(kernels::KeyRange rows, std::int64_t start, std::int64_t n, const Body& body) {
+  for (std::int64_t row = std::max(start, rows.begin); row < std::min(start + n, rows.end); ++row) body(row - start);
+}
+
+}  // namespace
+
+void Edits::residual(int number, std::int64_t start, std::int64_t n, float* x_id) const {
+  if (program_.empty()) return;
+  const std::int64_t d = shape_.hidden_size;
+  for (const intervention::ResidualStep& step : layer(number).residuals)
+    for_rows(step.rows, start, n, [&](std::int64_t row) {
+      for (std::int64_t e = 0; e < d; ++e) x_id[row * d + e] += step.gain * step.vector[e];
+    });
+}
+
+void Edits::block_output(int number, intervention::BlockStep::Block block, std::int64_t start, std::int64_t n,
+                         float* y_id) const {
+  if (program_.empty()) return;
+  const std::int64_t d = shape_.hidden_size;
+  for (const intervention::BlockStep& step : layer(number).blocks)
+    if (step.block == block)
+      for_rows(step.rows, start, n, [&](std::int64_t row) {
+        for (std::int64_t e = 0; e < d; ++e) y_id[row * d + e] *= step.scale;
+      });
+}
+
+bool Edits::changes_units(int number) const {
+  return !program_.empty() && !layer(number).neurons.empty();
+}
+
+void Edits::hidden_units(int number, std::int64_t start, std::int64_t n, float* h_if, std::int64_t width) const {
+  for (const intervention::NeuronStep& step : layer(number).neurons)
+    for_rows(step.rows, start, n, [&](std::int64_t row) {
+      for (const int neuron : step.neurons) h_if[row * width + neuron] *= step.scale;
+    });
+}
+
 void Edits::entering(ThreadPool& pool, int number, const float* x_id) {
   if (program_.empty()) return;
   const std::int64_t d = shape_.hidden_size, n = num_prompt_tokens_;
@@ -59,9 +123,86 @@ void Edits::entering(ThreadPool& pool, int number, const float* x_id) {
   }
 }
 
+void Edits::find_keys(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int number, kernels::AttentionInputs in,
+                      float* out_ihd, std::int64_t out_stride) {
+  if (program_.empty()) return;
+  in.num_queries = std::min(in.num_queries, num_prompt_tokens_);
+  in.num_keys = std::min(in.num_keys, num_prompt_tokens_);
+  in.program_h = rows(number);  // steps on sinks have no keys yet and do nothing
+  if (!layer(number).sinks.empty()) find_sinks(pool, workspace, number, in, out_ihd, out_stride);
+  if (!layer(number).gazes.empty()) find_gaze(pool, workspace, number, in, out_ihd, out_stride);
+}
+
+namespace {
+
+/// Keeps the rows of attention of some positions, all heads: rows_hr[h][r] over all keys.
+class KeptRows final : public kernels::RowTap {
+ public:
+  KeptRows(int num_heads, std::vector<std::int64_t> positions)
+      : positions_(std::move(positions)),
+        rows_(static_cast<std::size_t>(num_heads) * positions_.size()) {}
+
+  bool wants(int, std::int64_t position) const override {
+    return std::binary_search(positions_.begin(), positions_.end(), position);
+  }
+  void row(int head, std::int64_t position, kernels::KeyRange keys, std::span<const float> attn_j) override {
+    std::vector<float>& row = rows_[slot(head, position)];
+    row.assign(static_cast<std::size_t>(keys.begin), 0.0f);
+    row.insert(row.end(), attn_j.begin(), attn_j.end());
+  }
+  /// Weight of a key; 0 where it is not visible.
+  double at(int head, std::int64_t position, std::int64_t key) const {
+    const std::vector<float>& row = rows_[slot(head, position)];
+    return key < static_cast<std::int64_t>(row.size()) ? static_cast<double>(row[static_cast<std::size_t>(key)]) : 0.0;
+  }
+
+ private:
+  std::size_t slot(int head, std::int64_t position) const {
+    const auto at = std::lower_bound(positions_.begin(), positions_.end(), position);
+    return static_cast<std::size_t>(head) * positions_.size() + static_cast<std::size_t>(at - positions_.begin());
+  }
+  std::vector<std::int64_t> positions_;  // ascending
+  std::vector<std::vector<float>> rows_;
+};
+
+std::vector<std::int64_t> positions_of(const intervention::GazeDetection& detection) {
+  std::set<std::int64_t> positions;
+  for (const kernels::KeyRange& span : detection.question)
+    for (std::int64_t t = span.begin - 1; t < span.end; ++t) positions.insert(t);
+  return {positions.begin(), positions.end()};
+}
+
+}  // namespace
+
+void Edits::find_gaze(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int number,
+                      const kernels::AttentionInputs& in, float* out_ihd, std::int64_t out_stride) {
+  for (const intervention::GazeDetection& detection : layer(number).gazes) {
+    KeptRows kept(in.num_heads, positions_of(detection));
+    const RowLayout layout{in.num_heads, in.num_queries, 0};
+    Buffer<float> row_values(static_cast<std::size_t>(layout.size()));
+    ColumnArrays columns({in.num_heads, in.num_keys, 0});
+    columns.clear(pool);
+    kernels::AttentionStatistics statistics = layout.statistics(row_values.data(), 0);
+    columns.attach(statistics);
+    kernels::AttentionStatisticsPlan plan;
+    plan.tap = &kept;
+    kernels::attention(pool, workspace, in, out_ihd, out_stride, &plan, &statistics);
+    std::vector<std::vector<std::vector<double>>> shift_htj(static_cast<std::size_t>(in.num_heads));
+    for (int h = 0; h < in.num_heads; ++h)
+      for (const kernels::KeyRange& span : detection.question)
+        for (std::int64_t t = span.begin; t < span.end; ++t) {
+          auto& shift_j = shift_htj[static_cast<std::size_t>(h)].emplace_back();
+          for (const kernels::KeyRange& image : detection.image)
+            for (std::int64_t j = image.begin; j < image.end; ++j)
+              shift_j.push_back(std::max(0.0, kept.at(h, t, j) - kept.at(h, t - 1, j)));
+        }
+    const std::vector<KeyRun> runs = intervention::gaze_runs(detection, intervention::gaze_saliency(shift_htj));
+    for (const intervention::LaterStep& later : detection.targets) set_runs(later.layer, {&later.step, 1}, runs);
+  }
+}
+
 void Edits::find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int number,
-                       kernels::AttentionInputs in, float* out_ihd, std::int64_t out_stride) {
-  if (program_.empty() || layer(number).sinks.empty()) return;
+                       const kernels::AttentionInputs& in, float* out_ihd, std::int64_t out_stride) {
   const RowLayout layout{in.num_heads, in.num_queries, 0};
   Buffer<float> row_values(static_cast<std::size_t>(layout.size()));
   ColumnArrays columns({in.num_heads, in.num_keys, 0});
@@ -69,7 +210,6 @@ void Edits::find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace,
   kernels::AttentionStatistics statistics = layout.statistics(row_values.data(), 0);
   columns.attach(statistics);
   const kernels::AttentionStatisticsPlan plan;
-  in.program_h = rows(number);  // steps on sinks have no keys yet and do nothing
   kernels::attention(pool, workspace, in, out_ihd, out_stride, &plan, &statistics);
 
   std::vector<std::int64_t> rows_j(static_cast<std::size_t>(in.num_keys), 0);

@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "core/capture/capture_sink.h"
 #include "core/formats/model_file.h"
+#include "core/intervention/contrast.h"
 #include "core/intervention/intervention.h"
 
 namespace headlight::engine {
@@ -112,16 +113,19 @@ class Session {
 
 /// Generates up to `max_new_tokens` after the prompt; stops after an end-of-sequence id (which is returned too).
 /// @param on_token  called for each new token; may be empty
+/// @param contrast  branches that run beside the sequence, whose logits are combined with its own; null = none
 std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_t> prompt, std::int64_t max_new_tokens,
                                      const SamplingOptions& sampling, std::uint64_t record = 0,
                                      const std::function<void(const GeneratedToken&)>& on_token = {},
                                      std::stop_token stop = {},
-                                     std::span<const intervention::Intervention> interventions = {});
+                                     std::span<const intervention::Intervention> interventions = {},
+                                     const intervention::Contrast* contrast = nullptr);
 
 /// One input of a capture.
 struct CaptureInput {
   capture::RecordHeader header;  ///< tokens, text, segments; `layers`, num_rows and num_prompt_tokens are filled here
   std::int64_t generate = 0;     ///< new tokens to generate after the prompt
+  intervention::Stack interventions = {};  ///< of this record, after those of the run
 };
 
 /// Fills logits [n][V] of rows [first, first + n) of a prompt.
@@ -132,6 +136,9 @@ struct CaptureExtras {
   std::span<const intervention::Intervention> interventions;
   /// Called when a prompt was evaluated, before anything is generated.
   std::function<void(std::size_t record, const LogitsOfRows& logits)> prompt_done;
+  /// Where interventions change rows: record the statistics of the same q and k without them too (attention of the
+  /// changed layers runs twice).
+  bool base_statistics = false;
   bool skip_failures = true;  ///< false: a failing record of a corpus ends the run
 };
 

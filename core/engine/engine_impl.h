@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "base/buffer.h"
 #include "core/engine/cuda_model.h"
 #include "core/engine/engine.h"
@@ -65,8 +67,11 @@ void normalize(const Engine::Impl& engine, const Norm& norm, const float* x, flo
 
 kernels::ActivationKind activation_kind(const formats::ModelSpec& spec);
 
+/// Changes the hidden units of a dense feed-forward after their activation, [n][width].
+using UnitHook = std::function<void(float* h_if, std::int64_t width)>;
+
 /// out_id = feed-forward (dense or experts) of x_id, n <= kRowBlock rows of d.
 void feed_forward(const Engine::Impl& engine, Workspace& workspace, const LayerWeights& layer, const float* x_id,
-                  std::int64_t n, float* out_id);
+                  std::int64_t n, float* out_id, const UnitHook& units = {});
 
 }  // namespace headlight::engine

@@ -31,7 +31,7 @@ kernels::ActivationKind activation_kind(const ModelSpec& spec) {
 namespace {
 
 void dense(const Engine::Impl& engine, Workspace& workspace, const LayerWeights& layer, const float* x_id,
-           std::int64_t n, float* out_id) {
+           std::int64_t n, float* out_id, const UnitHook& units) {
   const ModelSpec& spec = engine.spec();
   const std::int64_t d = spec.hidden_size, ff = spec.intermediate_size;
   float* up = ensure(workspace.up, n * ff);
@@ -43,6 +43,7 @@ void dense(const Engine::Impl& engine, Workspace& workspace, const LayerWeights&
   } else {
     kernels::activation(engine.pool, activation_kind(spec), up, n * ff);
   }
+  if (units) units(up, ff);
   project(engine, workspace, layer.down, up, n, ff, out_id, d);
 }
 
@@ -113,11 +114,11 @@ void mixture(const Engine::Impl& engine, Workspace& workspace, const LayerWeight
 }  // namespace
 
 void feed_forward(const Engine::Impl& engine, Workspace& workspace, const LayerWeights& layer, const float* x_id,
-                  std::int64_t n, float* out_id) {
+                  std::int64_t n, float* out_id, const UnitHook& units) {
   if (engine.spec().moe.num_experts > 0) {
     mixture(engine, workspace, layer, x_id, n, out_id);
   } else {
-    dense(engine, workspace, layer, x_id, n, out_id);
+    dense(engine, workspace, layer, x_id, n, out_id, units);
   }
 }
 

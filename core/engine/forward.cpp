@@ -125,9 +125,11 @@ class Pass {
 
   void run() {
     embed(engine_, request_, x_id_);
+    if (request_.edits != nullptr && request_.start == 0) request_.edits->embedded(x_id_);
     check_finite(engine_, x_id_, n_, d_, request_.start, [] { return std::string("the embeddings"); });
     for (int layer = 0; layer < spec_.num_layers; ++layer) {
       throw_if_stopped(request_.stop);
+      if (request_.edits != nullptr) request_.edits->residual(layer, request_.start, n_, x_id_);
       if (request_.observer != nullptr) facts_.hidden(request_, layer, x_id_);
       if (request_.edits != nullptr && request_.start == 0) request_.edits->entering(engine_.pool, layer, x_id_);
       run_layer(layer);
@@ -164,8 +166,8 @@ class Pass {
       request_.edits->head_outputs(engine_.pool, number, request_.start, n_, attn_ihd_, q_size_);
     for_row_blocks(n_, [&](std::int64_t first, std::int64_t rows) {
       throw_if_stopped(request_.stop);
-      add_attention(layer, first, rows);
-      add_feed_forward(layer, first, rows);
+      add_attention(number, layer, first, rows);
+      add_feed_forward(number, layer, first, rows);
     });
   }
 
@@ -217,7 +219,7 @@ class Pass {
     call.kv_row_stride = kv_size_;
     if (request_.edits != nullptr) {
       if (request_.start == 0)
-        request_.edits->find_sinks(engine_.pool, workspace_.attention, number, call.in, attn_ihd_, q_size_);
+        request_.edits->find_keys(engine_.pool, workspace_.attention, number, call.in, attn_ihd_, q_size_);
       call.in.program_h = request_.edits->rows(number);
     }
     if (request_.hook != nullptr) return request_.hook->attention(number, engine_.pool, workspace_.attention, call);
@@ -226,22 +228,33 @@ class Pass {
     kernels::attention(engine_.pool, workspace_.attention, call.in, call.out_ihd, call.out_stride, nullptr, nullptr);
   }
 
-  void add_attention(const LayerWeights& layer, std::int64_t first, std::int64_t rows) {
+  void add_attention(int number, const LayerWeights& layer, std::int64_t first, std::int64_t rows) {
     project(engine_, workspace_, layer.output, attn_ihd_ + first * q_size_, rows, q_size_, out_id_, d_);
     if (spec_.block != BlockKind::pre_norm) normalize(engine_, layer.post_attention_norm, out_id_, out_id_, rows, d_);
+    change_block(number, intervention::BlockStep::Block::attention, first, rows);
     kernels::add(engine_.pool, x_id_ + first * d_, out_id_, rows * d_);
   }
 
-  void add_feed_forward(const LayerWeights& layer, std::int64_t first, std::int64_t rows) {
+  void add_feed_forward(int number, const LayerWeights& layer, std::int64_t first, std::int64_t rows) {
     float* x = x_id_ + first * d_;
     const float* in = x;
     if (spec_.block != BlockKind::post_norm) {
       normalize(engine_, layer.ffn_norm, x, norm_id_, rows, d_);
       in = norm_id_;
     }
-    feed_forward(engine_, workspace_, layer, in, rows, out_id_);
+    UnitHook units;
+    if (request_.edits != nullptr && request_.edits->changes_units(number))
+      units = [&](float* h_if, std::int64_t width) {
+        request_.edits->hidden_units(number, request_.start + first, rows, h_if, width);
+      };
+    feed_forward(engine_, workspace_, layer, in, rows, out_id_, units);
     if (spec_.block != BlockKind::pre_norm) normalize(engine_, layer.post_ffw_norm, out_id_, out_id_, rows, d_);
+    change_block(number, intervention::BlockStep::Block::feed_forward, first, rows);
     kernels::add(engine_.pool, x, out_id_, rows * d_);
+  }
+
+  void change_block(int number, intervention::BlockStep::Block block, std::int64_t first, std::int64_t rows) {
+    if (request_.edits != nullptr) request_.edits->block_output(number, block, request_.start + first, rows, out_id_);
   }
 
   const Engine::Impl& engine_;

@@ -41,6 +41,8 @@ void LayerFacts::hidden(const ForwardRequest& request, int level, const float* x
 void LayerFacts::attention(const ForwardRequest& request, int layer, const AttentionWish& wish,
                            kernels::AttentionWorkspace& workspace, const AttentionCall& call) {
   const kernels::AttentionInputs& in = call.in;
+  capture::LayerRows base;
+  if (wish.base_columns != nullptr) base = base_rows(wish, workspace, call);
   const RowLayout layout{in.num_heads, in.num_queries, wish.plan.num_groups};
   float* rows = ensure(rows_, layout.size());
   prepare_topk(wish);
@@ -51,6 +53,7 @@ void LayerFacts::attention(const ForwardRequest& request, int layer, const Atten
   kernels::attention(engine_.pool, workspace, in, call.out_ihd, call.out_stride, &plan, &statistics);
 
   AttentionFacts facts;
+  if (wish.base_columns != nullptr) facts.base = &base;
   facts.rows.row_begin = in.query_start;
   facts.rows.num_rows = in.num_queries;
   layout.describe(rows, facts.rows);
@@ -64,6 +67,26 @@ void LayerFacts::attention(const ForwardRequest& request, int layer, const Atten
   }
   if (topk_) facts.topk = topk_->rows(layer);
   request.observer->attended(layer, facts);
+}
+
+// The same attention without interventions; its output is overwritten by the changed one.
+capture::LayerRows LayerFacts::base_rows(const AttentionWish& wish, kernels::AttentionWorkspace& workspace,
+                                         const AttentionCall& call) {
+  kernels::AttentionInputs in = call.in;
+  in.program_h = nullptr;
+  const RowLayout layout{in.num_heads, in.num_queries, wish.plan.num_groups};
+  float* values = ensure(base_rows_, layout.size());
+  kernels::AttentionStatisticsPlan plan = wish.plan;
+  plan.block_edge = 0;
+  kernels::AttentionStatistics statistics = layout.statistics(values, 0);
+  wish.base_columns->attach(statistics);
+  kernels::attention(engine_.pool, workspace, in, call.out_ihd, call.out_stride, &plan, &statistics);
+  capture::LayerRows rows;
+  rows.row_begin = in.query_start;
+  rows.num_rows = in.num_queries;
+  layout.describe(values, rows);
+  rows.base = true;
+  return rows;
 }
 
 void LayerFacts::prepare_topk(const AttentionWish& wish) {

@@ -24,13 +24,15 @@ class LayerFacts {
                  kernels::AttentionWorkspace& workspace, const AttentionCall& call);
 
  private:
+  capture::LayerRows base_rows(const AttentionWish& wish, kernels::AttentionWorkspace& workspace,
+                               const AttentionCall& call);
   void prepare_topk(const AttentionWish& wish);
   void find_norms(PhaseClock& clock, int layer, const AttentionCall& call, capture::LayerRows& rows);
 
   const Engine::Impl& engine_;
   const bool rows_follow_;
   ValueNorms value_norms_;
-  Buffer<float> rows_;
+  Buffer<float> rows_, base_rows_;
   Buffer<float> key_norm_gi_, value_norm_gi_, u_norm_hi_;
   std::optional<TopkTap> topk_;
   std::optional<HiddenFacts> facts_;

@@ -14,6 +14,7 @@ namespace headlight::engine {
 struct AttentionWish {
   kernels::AttentionStatisticsPlan plan;     ///< without a tap
   ColumnArrays* columns = nullptr;           ///< added to; required
+  ColumnArrays* base_columns = nullptr;      ///< not null: statistics without interventions too; added to
   bool columns_later = false;                ///< they need not be complete before Runner::finish_columns()
   bool operands = false;                     ///< q, k and v of the rows
   int topk = 0;                              ///< entries of the rows below
@@ -24,6 +25,7 @@ struct AttentionWish {
 struct AttentionFacts {
   capture::LayerRows rows;  ///< complete but for `index`
   std::span<const capture::TopkRow> topk;
+  const capture::LayerRows* base = nullptr;  ///< row statistics without interventions, where they were wished for
 };
 
 /// Told about a forward pass, layer by layer, in the order hidden(l), attended(l), layer_done(l); arrays live until the

@@ -22,7 +22,8 @@ namespace {
 
 class EngineModelRunner final : public ModelRunner {
  public:
-  explicit EngineModelRunner(Engine& engine) : engine_(engine), info_(engine.model_info()) {}
+  EngineModelRunner(Engine& engine, intervention::Stack always)
+      : engine_(engine), always_(std::move(always)), info_(engine.model_info()) {}
 
   const capture::ModelInfo& model() const override { return info_; }
   ThreadPool& pool() override { return engine_.pool(); }
@@ -35,6 +36,7 @@ class EngineModelRunner final : public ModelRunner {
   void read_logits(const RunInput& input, const LogitsOfRows& logits, RunOutput& output);
 
   Engine& engine_;
+  const intervention::Stack always_;
   capture::ModelInfo info_;
 };
 
@@ -120,7 +122,10 @@ RunResult EngineModelRunner::run(const RunRequest& request, std::stop_token stop
   header.num_records = static_cast<std::int64_t>(inputs.size());
 
   CaptureExtras extras;
-  extras.interventions = request.interventions;
+  intervention::Stack stack = always_;
+  stack.insert(stack.end(), request.interventions.begin(), request.interventions.end());
+  extras.interventions = stack;
+  extras.base_statistics = request.base_statistics;
   extras.skip_failures = false;
   extras.prompt_done = [&](std::size_t r, const LogitsOfRows& logits) {
     read_targets(request.inputs[r], logits, result.outputs[r]);
@@ -139,8 +144,8 @@ RunResult EngineModelRunner::run(const RunRequest& request, std::stop_token stop
 
 }  // namespace
 
-std::unique_ptr<ModelRunner> make_model_runner(Engine& engine) {
-  return std::make_unique<EngineModelRunner>(engine);
+std::unique_ptr<ModelRunner> make_model_runner(Engine& engine, intervention::Stack always) {
+  return std::make_unique<EngineModelRunner>(engine, std::move(always));
 }
 
 }  // namespace engine

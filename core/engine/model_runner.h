@@ -6,6 +6,7 @@
 namespace headlight::engine {
 
 /// A runner on an engine, which must outlive it.
-std::unique_ptr<ModelRunner> make_model_runner(Engine& engine);
+/// @param always  interventions of every run, before those of a request
+std::unique_ptr<ModelRunner> make_model_runner(Engine& engine, intervention::Stack always = {});
 
 }  // namespace headlight::engine

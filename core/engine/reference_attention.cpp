@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "core/engine/session_impl.h"
+#include "kernels/row_program_ref.h"
 
 namespace headlight::engine {
 namespace {
@@ -52,25 +53,35 @@ class ReferenceAttention final : public AttentionHook {
     double absmax = 0.0;
     double top = in.null_logit_h != nullptr ? static_cast<double>(in.null_logit_h[head])
                                             : -std::numeric_limits<double>::infinity();
+    const kernels::RowProgram program = in.program_h != nullptr ? in.program_h[head] : kernels::RowProgram{};
+    const std::vector<double> factor_j = kernels::reference_key_scales(program, query, keys);
+    std::vector<double> row_j;
     for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-      double& score = attn_j[static_cast<std::size_t>(j)];
-      score = static_cast<double>(in.scale) * dot(q, call.k_igd + j * call.kv_row_stride + g * d, d);
+      double score = static_cast<double>(in.scale) * dot(q, call.k_igd + j * call.kv_row_stride + g * d, d) *
+                     factor_j[static_cast<std::size_t>(j - keys.begin)];
       if (in.soft_cap > 0) score = in.soft_cap * std::tanh(score / static_cast<double>(in.soft_cap));
+      row_j.push_back(score);
+    }
+    kernels::reference_change_scores(program, query, keys, row_j);
+    for (const double score : row_j) {
       top = std::max(top, score);
-      absmax = std::max(absmax, std::abs(score));
+      if (std::isfinite(score)) absmax = std::max(absmax, std::abs(score));
     }
     double sum = in.null_logit_h != nullptr ? std::exp(static_cast<double>(in.null_logit_h[head]) - top) : 0.0;
-    for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-      double& weight = attn_j[static_cast<std::size_t>(j)];
+    for (double& weight : row_j) {
       weight = std::exp(weight - top);
       sum += weight;
     }
+    for (double& weight : row_j) weight /= sum;
+    kernels::reference_change_weights(program, query, keys, row_j);
+    std::copy(row_j.begin(), row_j.end(), attn_j.begin() + keys.begin);
+    const std::vector<double> value_j = kernels::reference_value_scales(program, query, keys);
     std::vector<double> out(static_cast<std::size_t>(d));
     for (std::int64_t j = keys.begin; j < keys.end; ++j) {
-      double& weight = attn_j[static_cast<std::size_t>(j)];
-      weight /= sum;
+      const auto n = static_cast<std::size_t>(j - keys.begin);
       const float* v = call.v_igd + j * call.kv_row_stride + g * d;
-      for (std::int64_t e = 0; e < d; ++e) out[static_cast<std::size_t>(e)] += weight * static_cast<double>(v[e]);
+      for (std::int64_t e = 0; e < d; ++e)
+        out[static_cast<std::size_t>(e)] += row_j[n] * value_j[n] * static_cast<double>(v[e]);
     }
     float* target = call.out_ihd + query * call.out_stride + head * d;
     for (std::int64_t e = 0; e < d; ++e) target[e] = static_cast<float>(out[static_cast<std::size_t>(e)]);
@@ -100,11 +111,13 @@ void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const 
     throw Error(Errc::unsupported, "the reference forward pass hands out causal rows; this model attends both ways");
   require_cpu(engine.impl(), "reference forward passes");
   Session::Impl run(engine.impl(), {.rows_follow = false});
+  run.intervene(options.interventions);
   std::stop_source end;
   const std::stop_callback forward_stop(stop, [&] { end.request_stop(); });
   ReferenceAttention hook(options, visit, end);
   try {
     run.advance({.ids = ids,
+                 .num_prompt_tokens = options.num_prompt_tokens,
                  .hook = &hook,
                  .operand_dtype = options.operand_dtype,
                  .progress = progress,

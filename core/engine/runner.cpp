@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "core/engine/cuda_runner.h"
 #include "core/engine/layer_facts.h"
+#include "kernels/row_program.h"
 
 namespace headlight::engine {
 namespace {
@@ -37,6 +38,7 @@ void CpuRunner::map_rows(const MapRows& rows, float* attn_ij) {
   kernels::AttentionInputs in =
       attention_inputs(engine_, cache_, rows.layer, rows.first_row, rows.num_rows, rows.q_ihd, rows.q_stride);
   in.num_keys = rows.num_keys;
+  in.program_h = rows.program_h;
   engine_.pool.parallel_for(rows.num_rows, [&](std::int64_t row, int) {
     float* attn_j = attn_ij + row * in.num_keys;
     std::fill_n(attn_j, in.num_keys, 0.0f);
@@ -44,6 +46,8 @@ void CpuRunner::map_rows(const MapRows& rows, float* attn_ij) {
     if (keys.size() == 0) return;
     kernels::attention_scores_row(in, rows.head, row, keys, attn_j + keys.begin);
     for (std::int64_t j = keys.begin; j < keys.end; ++j) attn_j[j] = std::exp(attn_j[j] - rows.lse_i[row]);
+    if (rows.program_h != nullptr)
+      kernels::change_row_weights(rows.program_h[rows.head], in.query_start + row, keys, attn_j + keys.begin);
   });
 }
 

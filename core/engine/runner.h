@@ -13,6 +13,7 @@ struct MapRows {
   const float* q_ihd = nullptr;  ///< queries of these rows, all heads
   std::int64_t q_stride = 0;
   const float* lse_i = nullptr;  ///< of these rows
+  const kernels::RowProgram* program_h = nullptr;  ///< [H] what interventions do to rows
 };
 
 /// What follows on a prompt: decides what is kept.

@@ -69,7 +69,7 @@ void Session::Impl::advance(ForwardRequest request) {
   }
   request.start = rebuild ? 0 : start;
   if (edits) {
-    if (start == 0) edits->begin(length);
+    if (start == 0) edits->begin(request.num_prompt_tokens > 0 ? request.num_prompt_tokens : length);
     request.edits = &*edits;
   }
   if (rebuild)
@@ -120,10 +120,41 @@ void Session::reset() {
   impl_->tokens.clear();
 }
 
+namespace {
+
+/// Sequences of the same tokens with other interventions, whose logits count against those of the first.
+class Branches {
+ public:
+  Branches(Engine& engine, const intervention::Contrast* contrast) : contrast_(contrast) {
+    if (contrast == nullptr) return;
+    for (const intervention::Contrast::Branch& branch : contrast->branches) {
+      sessions_.push_back(std::make_unique<Session>(engine, branch.interventions));
+      logits_.emplace_back(static_cast<std::size_t>(engine.spec().vocab_size));
+    }
+  }
+
+  void advance(std::span<const std::int32_t> ids, std::string_view phase, const std::stop_token& stop) {
+    for (const auto& session : sessions_) session->impl().advance({.ids = ids, .phase = phase, .stop = stop});
+  }
+  void combine(std::span<float> logits) {
+    if (contrast_ == nullptr) return;
+    for (std::size_t b = 0; b < sessions_.size(); ++b) sessions_[b]->impl().logits_of_last_row(logits_[b]);
+    intervention::combine_logits(*contrast_, logits, logits_);
+  }
+
+ private:
+  const intervention::Contrast* contrast_;
+  std::vector<std::unique_ptr<Session>> sessions_;
+  std::vector<std::vector<float>> logits_;
+};
+
+}  // namespace
+
 std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_t> prompt, std::int64_t max_new_tokens,
                                      const SamplingOptions& sampling, std::uint64_t record,
                                      const std::function<void(const GeneratedToken&)>& on_token, std::stop_token stop,
-                                     std::span<const intervention::Intervention> interventions) {
+                                     std::span<const intervention::Intervention> interventions,
+                                     const intervention::Contrast* contrast) {
   check_sampling(sampling);
   if (max_new_tokens < 0) throw Error(Errc::invalid_argument, "the number of new tokens must not be negative");
   Session session(engine, interventions);
@@ -139,14 +170,18 @@ std::vector<GeneratedToken> generate(Engine& engine, std::span<const std::int32_
   std::vector<GeneratedToken> out;
   if (steps == 0) return out;
   std::vector<float> logits(static_cast<std::size_t>(spec.vocab_size));
+  Branches branches(engine, contrast);
   run.advance({.ids = prompt, .phase = "prefill", .stop = stop});
+  branches.advance(prompt, "prefill", stop);
   while (true) {
     run.logits_of_last_row(logits);
+    branches.combine(logits);
     out.push_back(sample_token(logits, sampling, record, out.size()));
     if (on_token) on_token(out.back());
     const bool ended = std::find(ends.begin(), ends.end(), out.back().id) != ends.end();
     if (ended || static_cast<std::int64_t>(out.size()) == steps) return out;
     run.advance({.ids = std::span(&out.back().id, 1), .phase = "decode", .stop = stop});
+    branches.advance(std::span(&out.back().id, 1), "decode", stop);
   }
 }
 

@@ -18,6 +18,7 @@ class Builder {
   /// @error invalid_argument  a second step on weights of the same rows and head
   StepRef add(HeadId head, const kernels::RowStep& step);
   void add(HeadId head, const HeadOutputStep& step) { layer(head.layer).outputs.push_back(step); }
+  void add(const EmbeddingStep& step) { program_.embeddings.push_back(step); }
   LayerProgram& layer(int number) { return program_.layers[static_cast<std::size_t>(number)]; }
 
   /// Keeps data that steps point into.

@@ -64,10 +64,15 @@ Program Builder::finish() {
       for (SinkDetection& detection : layer.sinks) move(detection.target);
       for (MassiveDetection& detection : layer.massive)
         for (StepRef& ref : detection.targets) move(ref);
+      const auto number = static_cast<int>(&layer - program_.layers.data());
+      for (LayerProgram& earlier : program_.layers)
+        for (GazeDetection& detection : earlier.gazes)
+          for (LaterStep& later : detection.targets)
+            if (later.layer == number) move(later.step);
     }
   }
   const auto& layers = program_.layers;
-  if (std::all_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.empty(); })) return {};
+  if (program_.embeddings.empty() && std::all_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.empty(); })) return {};
   return std::move(program_);
 }
 

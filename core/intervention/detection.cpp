@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "core/intervention/program.h"
 
@@ -62,6 +64,44 @@ std::vector<KeyRun> massive_groups(const MassiveDetection& detection, std::span<
     group_j[j] = group_j[j] == 3 ? 2 : 1;
   }
   return any ? runs_of(group_j) : std::vector<KeyRun>{};
+}
+
+std::vector<double> gaze_saliency(const std::vector<std::vector<std::vector<double>>>& shift_htj) {
+  if (shift_htj.empty() || shift_htj.front().empty()) return {};
+  const std::size_t keys = shift_htj.front().front().size();
+  std::vector<std::pair<double, std::size_t>> order;  // heads, the largest total first, ties by head
+  for (std::size_t h = 0; h < shift_htj.size(); ++h) {
+    double total = 0.0;
+    for (const auto& row : shift_htj[h]) total += std::accumulate(row.begin(), row.end(), 0.0);
+    order.emplace_back(-total, h);
+  }
+  std::sort(order.begin(), order.end());
+  order.resize((order.size() + 1) / 2);
+  std::vector<double> mean(keys, 0.0);
+  for (const auto& [negative, h] : order)
+    for (const auto& row : shift_htj[h])
+      for (std::size_t j = 0; j < keys; ++j)
+        mean[j] += row[j] / static_cast<double>(order.size() * shift_htj[h].size());
+  double centre = 0.0, squares = 0.0;
+  for (const double value : mean) centre += value / static_cast<double>(keys);
+  for (const double value : mean) squares += (value - centre) * (value - centre) / static_cast<double>(keys);
+  const double reach = 3.0 * std::sqrt(squares);
+  for (double& value : mean) value = std::clamp(value, centre - reach, centre + reach);
+  const auto [low, high] = std::minmax_element(mean.begin(), mean.end());
+  const double least = *low, width = *high - *low;
+  for (double& value : mean) value = width > 0.0 ? (value - least) / width : 0.0;
+  return mean;
+}
+
+std::vector<KeyRun> gaze_runs(const GazeDetection& detection, std::span<const double> saliency) {
+  std::vector<KeyRun> runs;
+  std::size_t at = 0;
+  for (const kernels::KeyRange& span : detection.image)
+    for (std::int64_t j = span.begin; j < span.end; ++j)
+      runs.push_back({j, j + 1, static_cast<float>(std::exp(detection.alpha * saliency[at++]))});
+  for (const kernels::KeyRange& span : detection.question) runs.push_back({span.begin, span.end, -1.0f});
+  std::sort(runs.begin(), runs.end(), [](const KeyRun& a, const KeyRun& b) { return a.begin < b.begin; });
+  return runs;
 }
 
 }  // namespace headlight::intervention

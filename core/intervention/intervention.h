@@ -45,6 +45,13 @@ struct HeadValues {
   bool operator==(const HeadValues&) const = default;
 };
 
+/// A vector that belongs to the residual stream entering a layer, [hidden_size].
+struct LayerValues {
+  int layer = 0;
+  std::vector<float> values;
+  bool operator==(const LayerValues&) const = default;
+};
+
 /// Token positions [begin, end), or a text of the prompt that is found there when the prompt is known.
 struct Span {
   std::int64_t begin = -1, end = -1;
@@ -55,9 +62,12 @@ struct Span {
 /// Side inputs.
 struct Inputs {
   std::vector<Span> spans;
+  std::vector<Span> other_spans;  ///< a second set of tokens: of methods that have two
   std::vector<HeadValues> head_values;
+  std::vector<LayerValues> layer_values;
   std::vector<std::int32_t> source_ids;  ///< tokens of the sequence that activations are taken from
   std::vector<int> sink_dims;            ///< dimensions of the residual stream that are massive at sink tokens
+  std::vector<int> neurons;              ///< hidden units of the feed-forward
   bool operator==(const Inputs&) const = default;
 };
 

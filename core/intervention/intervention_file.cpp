@@ -123,31 +123,47 @@ Span span_from(const Json& json, const std::string& path) {
   return span;
 }
 
+std::vector<float> numbers_from(const Json& list, const std::string& path) {
+  std::vector<float> out;
+  for (const Json& value : list) {
+    if (!value.is_number()) refuse(path, "expected numbers");
+    out.push_back(value.get<float>());
+  }
+  return out;
+}
+
 HeadValues values_from(const Json& json, const std::string& path) {
   allow_only(json, path, {"head", "values"});
   const Json* head = json_find(json, "head", path);
   const Json* list = array_at(json, "values", path);
   if (head == nullptr || list == nullptr) refuse(path, "expected head and values");
-  HeadValues out;
-  out.head = head_from(*head, path + ".head");
-  for (const Json& value : *list) {
-    if (!value.is_number()) refuse(path + ".values", "expected numbers");
-    out.values.push_back(value.get<float>());
-  }
-  return out;
+  return {head_from(*head, path + ".head"), numbers_from(*list, path + ".values")};
+}
+
+LayerValues layer_values_from(const Json& json, const std::string& path) {
+  allow_only(json, path, {"layer", "values"});
+  const Json* list = array_at(json, "values", path);
+  if (list == nullptr) refuse(path, "expected layer and values");
+  return {static_cast<int>(json_integer(json, "layer", path)), numbers_from(*list, path + ".values")};
 }
 
 Inputs inputs_from(const Json& json, const std::string& path) {
-  allow_only(json, path, {"spans", "head_values", "source_ids", "sink_dims"});
+  allow_only(json, path,
+             {"spans", "other_spans", "head_values", "layer_values", "source_ids", "sink_dims", "neurons"});
   Inputs inputs;
-  if (const Json* list = array_at(json, "spans", path))
-    for (std::size_t n = 0; n < list->size(); ++n)
-      inputs.spans.push_back(span_from((*list)[n], fmt::format("{}.spans[{}]", path, n)));
+  for (const auto& [key, spans] : {std::pair("spans", &inputs.spans), std::pair("other_spans", &inputs.other_spans)})
+    if (const Json* list = array_at(json, key, path))
+      for (std::size_t n = 0; n < list->size(); ++n)
+        spans->push_back(span_from((*list)[n], fmt::format("{}.{}[{}]", path, key, n)));
   if (const Json* list = array_at(json, "head_values", path))
     for (std::size_t n = 0; n < list->size(); ++n)
       inputs.head_values.push_back(values_from((*list)[n], fmt::format("{}.head_values[{}]", path, n)));
+  if (const Json* list = array_at(json, "layer_values", path))
+    for (std::size_t n = 0; n < list->size(); ++n)
+      inputs.layer_values.push_back(layer_values_from((*list)[n], fmt::format("{}.layer_values[{}]", path, n)));
   inputs.source_ids = integers_at<std::int32_t>(json, "source_ids", path);
   inputs.sink_dims = integers_at<int>(json, "sink_dims", path);
+  inputs.neurons = integers_at<int>(json, "neurons", path);
   return inputs;
 }
 
@@ -173,6 +189,55 @@ Intervention intervention_from(const Json& json, const std::string& path) {
   return out;
 }
 
+/// Member "interventions" of an object.
+Stack stack_from(const Json& json, const std::string& path) {
+  const Json* list = array_at(json, "interventions", path);
+  const std::string field = path.empty() ? "interventions" : path + ".interventions";
+  if (list == nullptr) refuse(field, "is missing");
+  Stack stack;
+  std::set<std::string> ids;
+  for (std::size_t n = 0; n < list->size(); ++n) {
+    const std::string entry = fmt::format("{}[{}]", field, n);
+    stack.push_back(intervention_from((*list)[n], entry));
+    if (!ids.insert(stack.back().id).second) refuse(entry + ".id", fmt::format("'{}' occurs twice", stack.back().id));
+  }
+  return stack;
+}
+
+double parameter_from(const Json& params, const char* key, double fallback, double high) {
+  const double value = json_number_or(params, key, fallback, "params");
+  if (!(value >= 0.0 && value <= high))
+    refuse(fmt::format("params.{}", key), fmt::format("expected 0 to {}, found {}", high, value));
+  return value;
+}
+
+Contrast contrast_from(const Json& json) {
+  const std::string name = json_string(json, "procedure");
+  if (name != "contrastive-decoding")
+    throw Error(Errc::unsupported, fmt::format("procedure '{}' is not in this version", name),
+                {.file = {}, .field = "procedure", .offset = {}, .hint = {}});
+  Contrast contrast;
+  if (const Json* params = json_find(json, "params")) {
+    allow_only(*params, "params", {"gamma", "cutoff"});
+    contrast.gamma = parameter_from(*params, "gamma", contrast.gamma, 10.0);
+    contrast.cutoff = parameter_from(*params, "cutoff", contrast.cutoff, 1.0);
+  }
+  const Json* branches = array_at(json, "branches", "");
+  if (branches == nullptr || branches->empty()) refuse("branches", "expected at least one branch");
+  for (std::size_t n = 0; n < branches->size(); ++n) {
+    const std::string path = fmt::format("branches[{}]", n);
+    allow_only((*branches)[n], path, {"id", "interventions"});
+    contrast.branches.push_back({json_string_or((*branches)[n], "id", path, path), stack_from((*branches)[n], path)});
+  }
+  return contrast;
+}
+
+Json stack_json(const Stack& stack) {
+  Json out = Json::array();
+  for (const Intervention& intervention : stack) out.push_back(to_json(intervention));
+  return out;
+}
+
 Json heads_json(const std::vector<HeadId>& list) {
   Json out = Json::array();
   for (const HeadId head : list) out.push_back(heads::to_string(head));
@@ -194,27 +259,31 @@ Json scope_json(const Scope& scope) {
 
 Json inputs_json(const Inputs& inputs) {
   Json out = Json::object();
-  for (const Span& span : inputs.spans) {
-    Json json = Json::object();
-    if (span.begin >= 0) json["tokens"] = Json::array({span.begin, span.end});
-    if (!span.text.empty()) json["text"] = span.text;
-    out["spans"].push_back(json);
-  }
+  for (const auto& [key, spans] : {std::pair("spans", &inputs.spans), std::pair("other_spans", &inputs.other_spans)})
+    for (const Span& span : *spans) {
+      Json json = Json::object();
+      if (span.begin >= 0) json["tokens"] = Json::array({span.begin, span.end});
+      if (!span.text.empty()) json["text"] = span.text;
+      out[key].push_back(json);
+    }
   for (const HeadValues& values : inputs.head_values) {
     Json json = Json::object();
     json["head"] = heads::to_string(values.head);
     json["values"] = values.values;
     out["head_values"].push_back(json);
   }
+  for (const LayerValues& values : inputs.layer_values)
+    out["layer_values"].push_back({{"layer", values.layer}, {"values", values.values}});
   if (!inputs.source_ids.empty()) out["source_ids"] = inputs.source_ids;
   if (!inputs.sink_dims.empty()) out["sink_dims"] = inputs.sink_dims;
+  if (!inputs.neurons.empty()) out["neurons"] = inputs.neurons;
   return out;
 }
 
 }  // namespace
 
 InterventionFile intervention_file_from_json(const Json& json) {
-  allow_only(json, "", {"schema", "kind", "model", "interventions", "evidence"});
+  allow_only(json, "", {"schema", "kind", "model", "procedure", "params", "interventions", "branches", "evidence"});
   const std::string schema = json_string(json, "schema");
   if (schema != kSchema) {
     const bool other_version = schema.starts_with("headlight.intervention/");
@@ -223,22 +292,16 @@ InterventionFile intervention_file_from_json(const Json& json) {
                 {.file = {}, .field = "schema", .offset = {}, .hint = {}});
   }
   const std::string kind = json_string_or(json, "kind", "intervention");
-  if (kind == "procedure")
-    throw Error(Errc::unsupported, "procedures are not in this version",
-                {.file = {}, .field = "kind", .offset = {}, .hint = {}});
-  if (kind != "intervention") refuse("kind", fmt::format("expected intervention or procedure, found '{}'", kind));
+  if (kind != "intervention" && kind != "procedure") refuse("kind", fmt::format("expected intervention or procedure, found '{}'", kind));
   InterventionFile file;
   if (const Json* model = json_find(json, "model")) file.model = *model;
   if (const Json* evidence = json_find(json, "evidence")) file.evidence = *evidence;
-  const Json* list = array_at(json, "interventions", "");
-  if (list == nullptr) refuse("interventions", "is missing");
-  std::set<std::string> ids;
-  for (std::size_t n = 0; n < list->size(); ++n) {
-    const std::string path = fmt::format("interventions[{}]", n);
-    file.interventions.push_back(intervention_from((*list)[n], path));
-    if (!ids.insert(file.interventions.back().id).second)
-      refuse(path + ".id", fmt::format("'{}' occurs twice", file.interventions.back().id));
-  }
+  file.interventions = stack_from(json, "");
+  if (kind == "procedure")
+    file.contrast = contrast_from(json);
+  else
+    for (const char* key : {"procedure", "params", "branches"})
+      if (json.contains(key)) refuse(key, "belongs to procedures");
   return file;
 }
 
@@ -266,39 +329,55 @@ Json to_json(const Intervention& intervention) {
 Json to_json(const InterventionFile& file) {
   Json out = Json::object();
   out["schema"] = kSchema;
-  out["kind"] = "intervention";
+  out["kind"] = file.contrast ? "procedure" : "intervention";
   if (!file.model.empty()) out["model"] = file.model;
-  out["interventions"] = Json::array();
-  for (const Intervention& intervention : file.interventions) out["interventions"].push_back(to_json(intervention));
+  if (file.contrast) {
+    out["procedure"] = "contrastive-decoding";
+    out["params"] = {{"gamma", file.contrast->gamma}, {"cutoff", file.contrast->cutoff}};
+  }
+  out["interventions"] = stack_json(file.interventions);
+  if (file.contrast)
+    for (const Contrast::Branch& branch : file.contrast->branches)
+      out["branches"].push_back({{"id", branch.id}, {"interventions", stack_json(branch.interventions)}});
   if (!file.evidence.empty()) out["evidence"] = file.evidence;
   return out;
 }
 
+namespace {
+
+void look_up(const Intervention& intervention, const char* field, std::vector<Span>& spans, std::string_view text,
+             std::span<const TokenPlace> tokens) {
+  std::vector<Span> found;
+  for (const Span& span : spans) {
+    if (span.begin >= 0) {
+      found.push_back(span);
+      continue;
+    }
+    const std::size_t before = found.size();
+    for (auto at = text.find(span.text); at != std::string_view::npos; at = text.find(span.text, at + 1)) {
+      const auto begin = static_cast<std::int64_t>(at), end = begin + static_cast<std::int64_t>(span.text.size());
+      Span tokens_of{-1, -1, span.text};
+      for (std::size_t i = 0; i < tokens.size(); ++i) {
+        if (tokens[i].begin < 0 || tokens[i].begin >= end || tokens[i].end <= begin) continue;
+        if (tokens_of.begin < 0) tokens_of.begin = static_cast<std::int64_t>(i);
+        tokens_of.end = static_cast<std::int64_t>(i) + 1;
+      }
+      if (tokens_of.begin >= 0) found.push_back(tokens_of);
+    }
+    if (found.size() == before)
+      throw Error(Errc::invalid_argument,
+                  fmt::format("intervention '{}': the prompt does not contain '{}'", intervention.id, span.text),
+                  {.file = {}, .field = field, .offset = {}, .hint = {}});
+  }
+  spans = std::move(found);
+}
+
+}  // namespace
+
 void look_up_spans(Stack& stack, std::string_view text, std::span<const TokenPlace> tokens) {
   for (Intervention& intervention : stack) {
-    std::vector<Span> found;
-    for (const Span& span : intervention.inputs.spans) {
-      if (span.begin >= 0) {
-        found.push_back(span);
-        continue;
-      }
-      const std::size_t before = found.size();
-      for (auto at = text.find(span.text); at != std::string_view::npos; at = text.find(span.text, at + 1)) {
-        const auto begin = static_cast<std::int64_t>(at), end = begin + static_cast<std::int64_t>(span.text.size());
-        Span tokens_of{-1, -1, span.text};
-        for (std::size_t i = 0; i < tokens.size(); ++i) {
-          if (tokens[i].begin < 0 || tokens[i].begin >= end || tokens[i].end <= begin) continue;
-          if (tokens_of.begin < 0) tokens_of.begin = static_cast<std::int64_t>(i);
-          tokens_of.end = static_cast<std::int64_t>(i) + 1;
-        }
-        if (tokens_of.begin >= 0) found.push_back(tokens_of);
-      }
-      if (found.size() == before)
-        throw Error(Errc::invalid_argument,
-                    fmt::format("intervention '{}': the prompt does not contain '{}'", intervention.id, span.text),
-                    {.file = {}, .field = "inputs.spans", .offset = {}, .hint = {}});
-    }
-    intervention.inputs.spans = std::move(found);
+    look_up(intervention, "inputs.spans", intervention.inputs.spans, text, tokens);
+    look_up(intervention, "inputs.other_spans", intervention.inputs.other_spans, text, tokens);
   }
 }
 

@@ -36,7 +36,7 @@ const Json& entry(const Json& json, HeadId head) {
 const std::vector<Method>& methods() {
   static const std::vector<Method> all = [] {
     std::vector<Method> list;
-    for (auto group : {head_output_methods(), score_methods(), weight_methods()})
+    for (auto group : {head_output_methods(), score_methods(), weight_methods(), span_methods(), block_methods()})
       for (Method& method : group) list.push_back(std::move(method));
     return list;
   }();
@@ -82,6 +82,12 @@ Parameter choice_parameter(std::string_view name, std::vector<std::string_view> 
   out.fallback = std::string(choices.front());
   out.choices = std::move(choices);
   out.doc = doc;
+  return out;
+}
+
+Parameter switch_parameter(std::string_view name, std::string_view doc) {
+  Parameter out = flag_parameter(name, true, doc);
+  out.identity = false;
   return out;
 }
 
@@ -145,13 +151,48 @@ std::int64_t Resolved::integer(std::string_view name) const {
 }
 
 std::vector<kernels::KeyRange> Resolved::spans() const {
-  std::vector<kernels::KeyRange> out;
   if (source_.inputs.spans.empty()) refuse("inputs.spans", fmt::format("'{}' needs a span of the prompt", method_.id));
-  for (const Span& span : source_.inputs.spans) {
-    if (span.begin < 0) refuse("inputs.spans", fmt::format("'{}' was not looked up in the prompt", span.text));
+  return ranges_of(source_.inputs.spans, "inputs.spans");
+}
+
+std::vector<kernels::KeyRange> Resolved::other_spans(bool required) const {
+  const auto& given = source_.inputs.other_spans;
+  if (required && given.empty())
+    refuse("inputs.other_spans", fmt::format("'{}' needs a second span of the prompt", method_.id));
+  auto others = ranges_of(given, "inputs.other_spans");
+  for (const kernels::KeyRange& a : spans())
+    for (const kernels::KeyRange& b : others)
+      if (std::max(a.begin, b.begin) < std::min(a.end, b.end))
+        refuse("inputs.other_spans", fmt::format("tokens {} to {} are in both sets", std::max(a.begin, b.begin),
+                                                 std::min(a.end, b.end)));
+  return others;
+}
+
+std::vector<int> Resolved::changed_layers() const {
+  std::vector<int> out;
+  for (const HeadId head : heads_)
+    if (out.empty() || out.back() != head.layer) out.push_back(head.layer);
+  return out;
+}
+
+const std::vector<float>& Resolved::layer_values(int layer) const {
+  const auto& all = source_.inputs.layer_values;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const LayerValues& entry) { return entry.layer == layer; });
+  if (found == all.end()) refuse("inputs.layer_values", fmt::format("there is no vector for layer {}", layer));
+  if (found->values.size() != static_cast<std::size_t>(shape_.hidden_size))
+    refuse("inputs.layer_values", fmt::format("expected {} numbers for layer {}, found {}", shape_.hidden_size, layer,
+                                              found->values.size()));
+  return found->values;
+}
+
+/// As token ranges, ascending and merged.
+std::vector<kernels::KeyRange> Resolved::ranges_of(const std::vector<Span>& spans, const char* field) const {
+  std::vector<kernels::KeyRange> out;
+  for (const Span& span : spans) {
+    if (span.begin < 0) refuse(field, fmt::format("'{}' was not looked up in the prompt", span.text));
     if (span.end <= span.begin || span.end > prompt_.num_tokens)
-      refuse("inputs.spans", fmt::format("tokens {} to {} are no span of a prompt of {} tokens", span.begin, span.end,
-                                         prompt_.num_tokens));
+      refuse(field, fmt::format("tokens {} to {} are no span of a prompt of {} tokens", span.begin, span.end,
+                                prompt_.num_tokens));
     out.push_back({span.begin, span.end});
   }
   std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
@@ -229,9 +270,11 @@ void Resolved::check_values() const {
 }
 
 bool Resolved::is_identity(HeadId head) const {
-  return std::any_of(method_.parameters.begin(), method_.parameters.end(), [&](const Parameter& parameter) {
-    return !parameter.identity.is_null() && entry(value(parameter), head) == parameter.identity;
-  });
+  const auto is_off = [&](const Parameter& parameter) { return entry(value(parameter), head) == parameter.identity; };
+  const auto& all = method_.parameters;
+  if (!method_.joint_identity)
+    return std::any_of(all.begin(), all.end(), [&](const auto& p) { return !p.identity.is_null() && is_off(p); });
+  return std::all_of(all.begin(), all.end(), [&](const auto& p) { return p.identity.is_null() || is_off(p); });
 }
 
 std::vector<int> Resolved::layers() const {

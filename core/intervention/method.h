@@ -25,6 +25,8 @@ Parameter number_parameter(std::string_view name, double fallback, double low, d
 Parameter integer_parameter(std::string_view name, std::int64_t fallback, std::int64_t low, std::int64_t high,
                             std::string_view doc);
 Parameter choice_parameter(std::string_view name, std::vector<std::string_view> choices, std::string_view doc);
+/// On, and off is the identity.
+Parameter switch_parameter(std::string_view name, std::string_view doc);
 Parameter flag_parameter(std::string_view name, bool fallback, std::string_view doc);
 
 class Resolved;
@@ -38,7 +40,8 @@ struct Method {
   std::string_view hook;     ///< where it acts: "head output", "scores", "weights", ...
   std::vector<Parameter> parameters;
   std::function<void(const Resolved& resolved, Builder& builder)> compile;
-  bool needs_source = false;  ///< its head values are the head outputs of Inputs::source_ids
+  bool joint_identity = false;  ///< only all identity values together change nothing; else each alone
+  bool needs_source = false;    ///< its head values are the head outputs of Inputs::source_ids
 };
 
 /// Every built-in method, in the order of the documentation.
@@ -74,6 +77,12 @@ class Resolved {
   std::vector<kernels::KeyRange> spans() const;
   /// As spans(); the first token where none are given.
   std::vector<kernels::KeyRange> spans_or_first() const;
+  /// The second set of tokens; may be empty where the method allows it. Disjoint from spans().
+  std::vector<kernels::KeyRange> other_spans(bool required) const;
+  /// Layers with a head in heads(), ascending.
+  std::vector<int> changed_layers() const;
+  /// The vector given for a layer. @error invalid_argument  none, or another length than the residual stream
+  const std::vector<float>& layer_values(int layer) const;
   /// The numbers given for a head. @error invalid_argument  none, or not whole vectors
   const std::vector<float>& head_values(HeadId head) const;
 
@@ -87,6 +96,7 @@ class Resolved {
   void check_value(const Parameter& parameter, const Json& json) const;
   void check_number(const Parameter& parameter, const Json& json) const;
   void check_list(const Parameter& parameter, const Json& json) const;
+  std::vector<kernels::KeyRange> ranges_of(const std::vector<Span>& spans, const char* field) const;
   std::vector<int> layers() const;
   std::vector<HeadId> named_heads() const;
   void select_heads();
@@ -103,5 +113,7 @@ class Resolved {
 std::vector<Method> head_output_methods();
 std::vector<Method> score_methods();
 std::vector<Method> weight_methods();
+std::vector<Method> span_methods();
+std::vector<Method> block_methods();
 
 }  // namespace headlight::intervention

@@ -59,7 +59,59 @@ class Interventions(CliCase):
         self.refuse(2, "logits", self.tiny, *PROMPT, "--intervention", fine, "--intervention", fine,
                     mentions=["occurs twice"])
         self.refuse(5, "logits", self.tiny, *PROMPT, "--intervention", fine, "--device", "cuda", mentions=["CUDA"])
-        self.refuse(5, "capture", self.tiny, *PROMPT, "-o", "a.h5", "--intervention", fine, mentions=["not in this version"])
+        self.write("corpus.jsonl", '{"id": "a", "text": "the cat"}\n{"id": "b", "text": "the dog"}\n')
+        self.refuse(5, "capture", self.tiny, "--corpus", "corpus.jsonl", "-o", "a.h5", "--intervention", fine,
+                    mentions=["level summary"])
+
+    def test_capture(self):
+        entries = [{"id": "tuned", "method": "zero-tuning", "params": {"gamma": 4}},
+                   {"method": "act", "params": {"theta": 0.1, "min_rows": 2}, "scope": {"layers": [0]}},
+                   {"method": "pasta", "inputs": {"spans": [{"text": "sat on"}]}, "scope": {"layers": [1]}}]
+        on = self.stack("on.json", *entries)
+        self.run_cli("capture", self.tiny, *PROMPT, "-n", "4", "-o", "on.h5", "--intervention", on)
+        self.run_cli("capture", self.tiny, *PROMPT, "-n", "4", "-o", "off.h5")
+        self.run_cli("verify", "on.h5", "--model", self.tiny)
+        info = self.result("info", "on.h5")
+        self.assertEqual(info["interventions"]["tuned"]["gamma"], 4)
+        self.assertIn("sat on", info["interventions"]["pasta"]["inputs"])
+        self.assertIn("entropy_base", info["statistics"])
+        self.assertNotIn("interventions", self.result("info", "off.h5"))
+        # Maps before and after; those before are the ones of a run without interventions, where nothing came before.
+        same = self.result("compare", "on.h5", "--base")
+        self.assertGreater(same["heads"][0]["tv"], 0.01)
+        for words, name in (((), "on.npy"), (("--base",), "base.npy")):
+            self.run_cli("map", "on.h5", "--head", "0.0", *words, "-o", name)
+        self.run_cli("map", "off.h5", "--head", "0.0", "--rows", "0:5", "-o", "off.npy")
+        rows = [read_npy(self.dir / name) for name in ("on.npy", "base.npy")]
+        self.assertNotEqual(rows[0], rows[1])
+        self.assertGreater(self.result("compare", "off.h5", "on.h5")["heads"][0]["tv"], 0.01)
+        self.refuse(2, "compare", "off.h5", "--base", mentions=["without interventions"])
+        self.refuse(2, "compare", "off.h5", mentions=["--base"])
+        self.run_cli("recover", "--help")
+
+    def test_capture_of_a_corpus(self):
+        self.write("corpus.jsonl", '{"id": "a", "text": "the cat sat"}\n{"id": "b", "text": "a dog and the cat"}\n')
+        on = self.stack("on.json", {"method": "pasta", "inputs": {"spans": [{"text": "the cat"}]}})
+        self.run_cli("capture", self.tiny, "--corpus", "corpus.jsonl", "--level", "replay", "-o", "c.h5",
+                     "--intervention", on)
+        for record in ("0", "1"):
+            self.run_cli("verify", "c.h5", "--record", record, "--model", self.tiny)
+
+    def test_contrastive_decoding(self):
+        document = {"schema": "headlight.intervention/1", "kind": "procedure", "procedure": "contrastive-decoding",
+                    "params": {"gamma": 2, "cutoff": 0}, "interventions": [],
+                    "branches": [{"id": "blind", "interventions": [{"method": "attention-replacement"}]}]}
+        self.write("c.json", json.dumps(document))
+        result = self.result("generate", self.tiny, *PROMPT, "-n", "5", "--intervention", "c.json", "--compare")
+        self.assertGreater(result["first_token_kl"], 0)
+        self.assertEqual(self.result("info", "c.json")["procedure"]["gamma"], 2)
+        self.refuse(5, "logits", self.tiny, *PROMPT, "--intervention", "c.json", mentions=["generate"])
+        document["branches"] = []
+        self.write("empty.json", json.dumps(document))
+        self.refuse(4, "info", "empty.json", mentions=["branches"])
+        document["procedure"] = "carve"
+        self.write("other.json", json.dumps(document))
+        self.refuse(5, "info", "other.json", mentions=["carve"])
 
     def test_info(self):
         path = self.stack("a.json", {"id": "calm", "method": "act", "params": {"beta": 0.25}, "scope": {"layers": [1]}})

@@ -6,7 +6,10 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "core/capture/replay.h"
+#include "core/capture/statistics_check.h"
 #include "core/engine/model_runner.h"
+#include "core/engine/reference_attention.h"
 #include "core/intervention/method.h"
 #include "tests/engine/golden_case.h"
 
@@ -57,7 +60,11 @@ class InterventionTest : public ::testing::Test {
 /// Everything a method may ask for.
 Intervention complete(Intervention entry, const formats::ModelSpec& spec) {
   entry.inputs.spans = {{2, 4, {}}};
+  if (entry.method != "pasta") entry.inputs.other_spans = {{5, 7, {}}};
   entry.inputs.sink_dims = {1};
+  entry.inputs.neurons = {0, 3};
+  for (int l = 0; l < spec.num_layers; ++l)
+    entry.inputs.layer_values.push_back({l, std::vector<float>(static_cast<std::size_t>(spec.hidden_size), 0.25f)});
   for (int l = 0; l < spec.num_layers; ++l)
     for (int h = 0; h < spec.num_heads; ++h)
       entry.inputs.head_values.push_back({{l, h}, std::vector<float>(static_cast<std::size_t>(spec.head_dim), 0.25f)});
@@ -67,10 +74,11 @@ Intervention complete(Intervention entry, const formats::ModelSpec& spec) {
 TEST_F(InterventionTest, IdentitySettingsOfEveryMethodChangeNoBit) {
   const RunResult base = run({}, 5);
   for (const intervention::Method& method : intervention::methods()) {
-    const auto dial = std::find_if(method.parameters.begin(), method.parameters.end(),
-                                   [](const auto& parameter) { return !parameter.identity.is_null(); });
-    ASSERT_NE(dial, method.parameters.end()) << method.id;
-    const Json identity = {{std::string(dial->name), dial->identity}};
+    Json identity = Json::object();
+    for (const intervention::Parameter& parameter : method.parameters)
+      if (!parameter.identity.is_null() && (method.joint_identity || identity.empty()))
+        identity[std::string(parameter.name)] = parameter.identity;
+    ASSERT_FALSE(identity.empty()) << method.id;
     const RunResult result = run({complete(make(std::string(method.id), identity), engine.spec())}, 5);
     EXPECT_EQ(result.outputs[0].logits, base.outputs[0].logits) << method.id;
     EXPECT_EQ(result.outputs[0].generated, base.outputs[0].generated) << method.id;
@@ -97,10 +105,85 @@ TEST_F(InterventionTest, OtherSettingsChangeTheLogits) {
                                            make("soft-pag", {}),
                                            make("act", {{"theta", 0.1}, {"min_rows", 1}}, {0, 1}),
                                            make("head-steering", {{"alpha", 2.0}}),
-                                           make("mean-ablation", {}, {0})};
+                                           make("mean-ablation", {}, {0}),
+                                           make("raise-scores", {{"last_row_only", false}}),
+                                           make("span-weights", {{"lambda", 3.0}}),
+                                           make("dual-softmax", {}),
+                                           make("answer-swap", {}),
+                                           make("embedding-blur", {}),
+                                           make("residual-steering", {}, {1}),
+                                           make("block-scale", {{"scale", 0.0}}, {1}),
+                                           make("block-scale", {{"block", "feed_forward"}, {"scale", 0.5}}, {0}),
+                                           make("neuron-scale", {{"scale", -4.0}})};
   for (const Intervention& entry : stack)
     EXPECT_GT(largest_difference(logits({complete(entry, engine.spec())}).data(), base.data(), base.size()), 1e-3f)
         << entry.method << dump_json(entry.params, -1);
+}
+
+// Biases add: in any order, and one after the other like their product.
+TEST_F(InterventionTest, ReweightingsComposeAndCommute) {
+  Intervention second = make("zero-tuning", {{"gamma", 0.5}}), pasta = make("pasta", {{"alpha", 0.1}});
+  second.id = "again";
+  pasta.inputs.spans = {{2, 4, {}}};
+  const Intervention first = make("zero-tuning", {{"gamma", 3.0}});
+  const auto both = logits({first, second}), product = logits({make("zero-tuning", {{"gamma", 1.5}})});
+  EXPECT_LT(largest_difference(both.data(), product.data(), both.size()), 1e-5f);
+  const auto one = logits({first, pasta}), other = logits({pasta, first});
+  EXPECT_LT(largest_difference(one.data(), other.data(), one.size()), 1e-5f);
+  second.params["gamma"] = 1.0 / 3.0;
+  EXPECT_LT(largest_difference(logits({first, second}).data(), logits({}).data(), both.size()), 1e-4f);
+}
+
+// A dial that is turned back leaves no trace.
+TEST_F(InterventionTest, TurningADialBackGivesEveryBitBack) {
+  const auto base = logits({});
+  for (const double gamma : {4.0, 0.0, 1.0}) {
+    const auto got = logits({make("zero-tuning", {{"gamma", gamma}})});
+    EXPECT_EQ(got == base, gamma == 1.0);
+  }
+}
+
+// Without its heads and without its block, attention adds nothing either way.
+TEST_F(InterventionTest, ABlockWithoutHeadsIsNoBlock) {
+  const auto heads = logits({make("head-scale", {{"scale", 0.0}}, {0, 1})});
+  const auto block = logits({make("block-scale", {{"scale", 0.0}}, {0, 1})});
+  EXPECT_LT(largest_difference(heads.data(), block.data(), heads.size()), 1e-4f);
+}
+
+// The gaze is found on the prompt and acts on generated rows only.
+TEST_F(InterventionTest, GazeActsOnGeneratedRows) {
+  Intervention gift = make("gift", {{"from_layer", 0}, {"alpha", 10.0}}, {1});
+  gift.inputs.spans = {{1, 5, {}}};
+  gift.inputs.other_spans = {{6, 9, {}}};
+  EXPECT_EQ(logits({gift}), logits({}));
+  EXPECT_NE(decoded({gift}, 10), decoded({}, 10));
+  RunRequest request;
+  request.inputs = {{.ids = ids, .generate = 4, .targets = {}, .logit_rows = {}}};
+  request.interventions = {gift};
+  request.plan = capture::plan_of_all_heads(engine.spec().num_layers, engine.spec().num_heads, CaptureLevel::summary);
+  const RunResult result = runner->run(request);
+  const kernels::RowProgram* program = result.capture->row_plan(0, 1).program(0);
+  ASSERT_NE(program, nullptr);
+  EXPECT_EQ(program->steps[0].num_runs, 5);  // four keys and one question
+}
+
+TEST_F(InterventionTest, BranchesAreContrasted) {
+  const auto vocab = static_cast<std::size_t>(engine.spec().vocab_size);
+  intervention::Contrast contrast;
+  contrast.gamma = 2.0;
+  contrast.branches = {{"uniform", {make("attention-replacement", {{"kind", "uniform"}})}}};
+  std::vector<float> expected(vocab);
+  std::vector<std::vector<float>> branch(1, expected);
+  Session(engine).forward(ids, expected);
+  Session(engine, contrast.branches[0].interventions).forward(ids, branch[0]);
+  intervention::combine_logits(contrast, expected, branch);
+  const auto best = std::max_element(expected.begin(), expected.end()) - expected.begin();
+  const auto tokens = generate(engine, ids, 3, {}, 0, {}, {}, {}, &contrast);
+  EXPECT_EQ(tokens[0].id, best);
+  // A branch that is the sequence itself changes no choice.
+  contrast.branches[0].interventions.clear();
+  const auto same = generate(engine, ids, 4, {}, 0, {}, {}, {}, &contrast), plain = generate(engine, ids, 4, {});
+  for (std::size_t n = 0; n < plain.size(); ++n) EXPECT_EQ(same[n].id, plain[n].id);
 }
 
 TEST_F(InterventionTest, PatchingItsOwnActivationsChangesNoBit) {
@@ -231,15 +314,74 @@ TEST_F(InterventionTest, EveryArchitectureRunsChanged) {
   }
 }
 
-TEST_F(InterventionTest, ReplayOfChangedWeightsIsRefused) {
-  try {
-    run({make("temperature", {{"tau", 2.0}})}, 0, CaptureLevel::replay);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), Errc::unsupported);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("level summary"));
+/// A stack that touches every stage of a row, on some of the heads.
+Stack every_stage() {
+  Stack stack = {make("zero-tuning", {{"gamma", 3.0}}), make("temperature", {{"tau", 1.5}}, {1}),
+                 make("key-scale", {{"scale", 0.5}}, {1}),
+                 make("act", {{"beta", 0.25}, {"theta", 0.12}, {"min_rows", 4}}, {0}), make("soft-pag", {}, {1})};
+  stack.back().scope.rows.kind = intervention::RowScope::Kind::generated;
+  return stack;
+}
+
+// Everything that a capture holds follows from q, k and the row plans: statistics of both kinds, dense maps, top-k.
+TEST_F(InterventionTest, CapturesReplayChangedRows) {
+  RunRequest request;
+  request.inputs = {{.ids = ids, .generate = 4, .targets = {}, .logit_rows = {}}};
+  request.interventions = every_stage();
+  request.base_statistics = true;
+  request.plan = capture::plan_of_all_heads(engine.spec().num_layers, engine.spec().num_heads, CaptureLevel::maps);
+  const RunResult result = runner->run(request);
+  const capture::CaptureView& view = *result.capture;
+  const std::int64_t num_rows = view.record(0).num_rows;
+  ASSERT_TRUE(view.record(0).header.has_base);
+  ThreadPool pool(2);
+  capture::StatisticsCheck check(view, 0, 0, num_rows, pool);
+  for (int l = 0; l < engine.spec().num_layers; ++l)
+    for (int h = 0; h < engine.spec().num_heads; ++h) check.add_head(l, h, {});
+  int base_checks = 0;
+  for (const capture::Check& found : check.results()) {
+    EXPECT_TRUE(found.passed()) << found.name << ": " << found.where;
+    base_checks += found.name.ends_with("_base") ? 1 : 0;
   }
-  run({intervention::ablate_heads({{0, 0}})}, 0, CaptureLevel::replay);
+  EXPECT_EQ(base_checks, 14);  // twelve of rows, two of columns
+
+  // In the first layer the base map is that of the unchanged model.
+  request.interventions.clear();
+  const RunResult plain = runner->run(request);
+  const auto size = static_cast<std::size_t>(rows * rows);
+  std::vector<float> base(size), changed(size), expected(size);
+  const capture::TileRange tile{0, rows, 0, rows};
+  capture::replay_tile(view, {0, 0, 0, true}, tile, pool, base);
+  capture::replay_tile(view, {0, 0, 0}, tile, pool, changed);
+  capture::replay_tile(*plain.capture, {0, 0, 0}, tile, pool, expected);
+  EXPECT_EQ(base, expected);
+  EXPECT_NE(changed, expected);
+  // Steps that depend on what was found are in the plan with what was found.
+  EXPECT_EQ(capture::RowPlan::from_json(view.row_plan(0, 0).to_json(), engine.spec().num_heads, "").to_json(),
+            view.row_plan(0, 0).to_json());
+}
+
+TEST_F(InterventionTest, TheReferencePassActsAsTheKernels) {
+  RunRequest request;
+  request.inputs = {{.ids = ids, .generate = 4, .targets = {}, .logit_rows = {}}};
+  request.interventions = every_stage();
+  request.interventions.push_back(intervention::scale_heads({{0, 1}}, 0.5));
+  request.plan = capture::plan_of_all_heads(engine.spec().num_layers, engine.spec().num_heads, CaptureLevel::replay);
+  const RunResult result = runner->run(request);
+  const std::int64_t num_rows = result.capture->record(0).num_rows;
+  std::vector<std::int32_t> all = ids;
+  all.insert(all.end(), result.outputs[0].generated.begin(), result.outputs[0].generated.end());
+  all.resize(static_cast<std::size_t>(num_rows));
+  std::vector<float> replayed(static_cast<std::size_t>(num_rows));
+  double worst = 0.0;
+  reference_forward(engine, all, {.interventions = request.interventions, .num_prompt_tokens = rows},
+                    [&](const ReferenceRow& row) {
+                      capture::replay_tile(*result.capture, {0, row.layer, row.head},
+                                           {row.query, row.query + 1, 0, num_rows}, engine.pool(), replayed);
+                      for (std::size_t j = 0; j < row.attn_j.size(); ++j)
+                        worst = std::max(worst, std::abs(static_cast<double>(replayed[j]) - row.attn_j[j]));
+                    });
+  EXPECT_LT(worst, 2e-5);
 }
 
 }  // namespace

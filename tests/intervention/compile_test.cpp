@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "core/intervention/contrast.h"
 #include "core/intervention/method.h"
 
 namespace headlight::intervention {
@@ -11,7 +12,7 @@ namespace {
 
 using kernels::RowOp;
 
-const ModelShape kShape{4, 3, 1, 2, 8};
+const ModelShape kShape{4, 3, 1, 2, 8, 16};
 const PromptFacts kPrompt{10};
 
 Intervention one(std::string method, Json params, Scope scope = {}) {
@@ -35,10 +36,12 @@ std::string message_of(const Stack& stack) {
 
 TEST(Compile, EveryMethodDeclaresItsIdentityAndLeavesNothingThere) {
   for (const Method& method : methods()) {
-    const auto dial = std::find_if(method.parameters.begin(), method.parameters.end(),
-                                   [](const Parameter& parameter) { return !parameter.identity.is_null(); });
-    ASSERT_NE(dial, method.parameters.end()) << method.id;
-    Intervention identity = one(std::string(method.id), {{std::string(dial->name), dial->identity}});
+    Json off = Json::object();
+    for (const Parameter& parameter : method.parameters)
+      if (!parameter.identity.is_null() && (method.joint_identity || off.empty()))
+        off[std::string(parameter.name)] = parameter.identity;
+    ASSERT_FALSE(off.empty()) << method.id;
+    Intervention identity = one(std::string(method.id), off);
     identity.inputs.spans = {{2, 4, {}}};
     EXPECT_TRUE(compile({{identity}}, kShape, kPrompt).empty()) << method.id;
     EXPECT_FALSE(method.title.empty() || method.formula.empty() || method.hook.empty()) << method.id;
@@ -106,6 +109,83 @@ TEST(Compile, TwoStepsOnTheSameWeightsAreAnErrorThatNamesBoth) {
   prompt.phase = Phase::prefill;
   decode.phase = Phase::decode;
   EXPECT_EQ(message_of({one("soft-pag", {}, prompt), one("attention-replacement", {}, decode)}), "");
+}
+
+TEST(Compile, TwoSetsOfTokens) {
+  Intervention weights = one("span-weights", {{"lambda", 2.0}, {"lambda_other", 0.5}});
+  weights.inputs.spans = {{4, 6, {}}};
+  weights.inputs.other_spans = {{0, 2, {}}};
+  const Program program = compile({{weights}}, kShape, kPrompt);
+  const auto& step = program.layers[0].steps_h[0][0];
+  ASSERT_EQ(step.num_runs, 2);
+  EXPECT_EQ(step.runs[0].begin, 0);
+  EXPECT_FLOAT_EQ(step.runs[0].value, std::log(0.5f));
+  EXPECT_FLOAT_EQ(step.runs[1].value, std::log(2.0f));
+  weights.inputs.other_spans = {{5, 7, {}}};
+  EXPECT_THAT(message_of({weights}), ::testing::HasSubstr("tokens 5 to 6 are in both sets"));
+  // Only both at 1 change nothing.
+  weights.inputs.other_spans.clear();
+  weights.params = {{"lambda", 1.0}};
+  EXPECT_FALSE(compile({{weights}}, kShape, kPrompt).empty());
+  EXPECT_THAT(message_of({one("gift", {})}), ::testing::HasSubstr("needs a span"));
+}
+
+TEST(Compile, GazeIsFoundInOneLayerAndActsOnLaterOnes) {
+  Intervention gift = one("gift", {{"from_layer", 0}});
+  gift.inputs.spans = {{1, 4, {}}};
+  gift.inputs.other_spans = {{6, 8, {}}};
+  gift.scope.layers = {2};
+  const Program program = compile({{gift, one("zero-tuning", {{"gamma", 2.0}})}}, kShape, kPrompt);
+  ASSERT_EQ(program.layers[0].gazes.size(), 1u);
+  ASSERT_EQ(program.layers[0].gazes[0].targets.size(), 3u);
+  for (const LaterStep& later : program.layers[0].gazes[0].targets) {
+    const auto& step = program.layers[2].steps_h[static_cast<std::size_t>(later.step.head)][later.step.step];
+    EXPECT_EQ(later.layer, 2);
+    EXPECT_EQ(step.op, RowOp::shift_gaze);  // sorted behind the bias, the reference moved along
+    EXPECT_EQ(step.rows.begin, 10);
+  }
+}
+
+TEST(Gaze, SaliencyOfTheWorkedExample) {
+  const std::vector<double> got = gaze_saliency({{{0, .1, .4, .2}}});
+  const double expected[] = {0, .25, 1, .5};
+  for (std::size_t j = 0; j < 4; ++j) EXPECT_NEAR(got[j], expected[j], 1e-12);
+  GazeDetection detection;
+  detection.image = {{2, 4}, {6, 8}};
+  detection.question = {{4, 6}};
+  detection.alpha = 5.0;
+  const auto runs = gaze_runs(detection, got);
+  ASSERT_EQ(runs.size(), 5u);
+  EXPECT_NEAR(runs[1].value, 3.490343, 1e-5);
+  EXPECT_EQ(runs[2].value, -1.0f);
+  EXPECT_NEAR(runs[3].value, 148.413159, 1e-4);
+  EXPECT_NEAR(runs[4].value, 12.182494, 1e-5);
+  // A constant map weighs nothing; of two heads the one that shifts more is kept.
+  EXPECT_EQ(gaze_saliency({{{.3, .3}}}), (std::vector<double>{0, 0}));
+  EXPECT_EQ(gaze_saliency({{{.1, 0}}, {{0, .5}}}), (std::vector<double>{0, 1}));
+}
+
+TEST(Contrast, CombinesLogitsLikeTheWorkedExample) {
+  Contrast contrast;
+  contrast.gamma = 0.5;
+  contrast.cutoff = 0.1;
+  std::vector<float> l = {2, 1.5f, -1};
+  const std::vector<std::vector<float>> branches = {{2, .5f, -1}, {1.5f, .5f, 0}};
+  combine_logits(contrast, l, branches);
+  EXPECT_FLOAT_EQ(l[0], 2.25f);
+  EXPECT_FLOAT_EQ(l[1], 2.5f);
+  EXPECT_EQ(l[2], -INFINITY);  // -1 < 2 + ln .1
+  contrast.cutoff = 0.0;
+  l = {2, 1.5f, -1};
+  combine_logits(contrast, l, branches);
+  EXPECT_FLOAT_EQ(l[2], -1.5f);
+  // Branches like the sequence itself change nothing, gamma 0 does not either.
+  l = {2, 1.5f, -1};
+  combine_logits(contrast, l, std::vector<std::vector<float>>(2, l));
+  EXPECT_FLOAT_EQ(l[1], 1.5f);
+  contrast.gamma = 0.0;
+  combine_logits(contrast, l, branches);
+  EXPECT_EQ(l[1], 1.5f);
 }
 
 TEST(Compile, RefusalsSayWhatWasExpected) {

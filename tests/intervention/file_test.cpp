@@ -105,7 +105,7 @@ TEST(InterventionFile, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(message("\"pasta\"", "\"pesto\""),
               ::testing::HasSubstr("interventions[0].method: unknown method 'pesto'"));
   EXPECT_THAT(message("intervention/1", "intervention/2"), ::testing::HasSubstr("bad_version"));
-  EXPECT_THAT(message("\"kind\": \"intervention\"", "\"kind\": \"procedure\""), ::testing::HasSubstr("unsupported"));
+  EXPECT_THAT(message("\"kind\": \"intervention\"", "\"kind\": \"procedure\""), ::testing::HasSubstr("procedure"));
   EXPECT_THAT(message("\"id\": \"steer\"", "\"id\": \"emphasis\""), ::testing::HasSubstr("occurs twice"));
   EXPECT_THAT(message("\"L0H1\"", "\"H1\""), ::testing::HasSubstr("scope.heads: expected a head such as"));
   EXPECT_THAT(message("\"decode\"", "\"late\""), ::testing::HasSubstr("prefill or decode"));

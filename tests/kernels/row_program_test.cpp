@@ -6,18 +6,22 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <numeric>
+#include <random>
 #include <string>
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "attention_case.h"
+#include "kernels/lse_correction.h"
 
 namespace headlight::kernels::testing {
 namespace {
 
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr KeyRange kAllRows{0, 1 << 30};
+const std::vector<KeyRun> kNoRuns;
 
 RowStep step_of(RowOp op, const std::vector<KeyRun>& runs, std::vector<float> constants = {}) {
   RowStep step;
@@ -108,6 +112,135 @@ TEST(RowProgram, TemperatureAndMixtures) {
                                   [](double a, double b) { return std::abs(a - b) < 1e-6; }));
 }
 
+TEST(RowProgram, RaisesScoresByTheirMagnitude) {
+  const RowStep target = step_of(RowOp::raise, kNoRuns);
+  const std::vector<KeyRun> both = {{1, 2, .7f}, {2, 3, .3f}};
+  RowStep step = target;
+  step.runs = both.data();
+  step.num_runs = 2;
+  std::vector<float> s = {1, .5f, -1};
+  change_row_scores({&step, 1}, 2, {0, 3}, s.data(), 1.0f);
+  EXPECT_NEAR(s[1], .85, 1e-6);
+  EXPECT_NEAR(s[2], -.7, 1e-6);  // a negative score rises too: it shrinks
+  double sum = 0.0;
+  for (const float x : s) sum += std::exp(static_cast<double>(x));
+  const double expected[] = {.489382, .421215, .089402};
+  for (std::size_t j = 0; j < 3; ++j) EXPECT_NEAR(std::exp(static_cast<double>(s[j])) / sum, expected[j], 1e-6);
+}
+
+TEST(RowProgram, SetsTheMassesOfGroups) {
+  const std::vector<KeyRun> image = {{1, 3, 1}};
+  expect_row(changed({.6, .1, .2, .1}, step_of(RowOp::set_masses, image, {.5f, .5f, 0, 1})),
+             {.428571, .166667, .333333, .071429});
+  // A group without weight gets nothing, the others get all.
+  const std::vector<KeyRun> nowhere = {{7, 9, 1}};
+  expect_row(changed({.6, .4}, step_of(RowOp::set_masses, nowhere, {.5f, .5f, 0, 1})), {.6, .4});
+}
+
+TEST(RowProgram, ShiftsTheGazeAndKeepsTheBalance) {
+  const std::vector<KeyRun> runs = {{1, 2, 1}, {2, 3, std::exp(1.0f)}, {3, 4, -1}};
+  const std::vector<double> row = {.4, .1, .2, .2, .1};
+  const auto got = changed(row, step_of(RowOp::shift_gaze, runs));
+  expect_row(got, {.254330, .063582, .345670, .272835, .063582});
+  EXPECT_NEAR(got[3] / (got[1] + got[2]), .2 / .3, 1e-6);
+  const std::vector<KeyRun> constant = {{1, 3, 1}, {3, 4, -1}};
+  expect_row(changed(row, step_of(RowOp::shift_gaze, constant)), row);
+}
+
+TEST(RowProgram, SwapsTwoKeys) {
+  const std::vector<KeyRun> keys = {{0, 1, 0}, {2, 3, 0}};
+  const RowStep step = step_of(RowOp::swap_keys, keys);
+  expect_row(changed({.5, .3, .2}, step), {.2, .3, .5});
+  expect_row(changed(changed({.5, .3, .2}, step), step), {.5, .3, .2});
+  expect_row(changed({.5, .5}, step), {.5, .5});  // the second key is not visible
+}
+
+std::vector<double> random_row(std::mt19937& random, std::int64_t n) {
+  std::vector<double> row;
+  double sum = 0.0;
+  for (std::int64_t j = 0; j < n; ++j) sum += row.emplace_back(std::exponential_distribution<double>()(random));
+  for (double& a : row) a /= sum;
+  return row;
+}
+
+double sum_of(const std::vector<double>& row) {
+  return std::accumulate(row.begin(), row.end(), 0.0);
+}
+
+TEST(RowProgram, RowsKeepTheirSum) {
+  std::mt19937 random(11);
+  const std::vector<KeyRun> biases = {{0, 1, 1.3f}, {2, 5, -2.0f}}, groups = {{0, 1, 2}, {1, 3, 1}, {3, 6, 3}},
+                            gaze = {{1, 3, 2.5f}, {3, 5, -1}}, pair = {{0, 1, 0}, {4, 5, 0}};
+  const std::vector<RowStep> steps = {
+      step_of(RowOp::bias, biases),           step_of(RowOp::raise, biases),
+      step_of(RowOp::temperature, kNoRuns, {1.7f}), step_of(RowOp::move_from_sinks, groups, {.3f}),
+      step_of(RowOp::move_to_targets, groups, {.6f, 0, 0}), step_of(RowOp::set_masses, groups, {.2f, .5f, .3f, .7f}),
+      step_of(RowOp::shift_gaze, gaze),       step_of(RowOp::swap_keys, pair),
+      step_of(RowOp::mix_uniform, kNoRuns, {.4f}),  step_of(RowOp::mix_reversed, kNoRuns, {.4f}),
+      step_of(RowOp::mix_random, kNoRuns, {.4f}),   step_of(RowOp::mix_shuffled, kNoRuns, {.4f}),
+      step_of(RowOp::mix_self, kNoRuns, {.4f})};
+  for (const std::int64_t n : {2, 3, 6, 64, 257}) {
+    const std::vector<double> row = random_row(random, n);
+    for (const RowStep& step : steps) EXPECT_NEAR(sum_of(changed(row, step)), 1.0, 1e-5) << to_string(step.op) << n;
+    const std::vector<KeyRun> first = {{0, 1, 1}};
+    EXPECT_NEAR(sum_of(changed(row, step_of(RowOp::weigh_groups, first, {1, 0}))), 1.0 - row[0], 1e-6);
+  }
+}
+
+TEST(RowProgram, ABiasIsAWeightForEveryLength) {
+  std::mt19937 random(12);
+  for (std::int64_t n = 2; n <= 257; n += 15) {
+    const std::vector<double> row = random_row(random, n);
+    const std::int64_t key = n / 2;
+    for (const double w : {0.05, 0.5, 3.0, 20.0}) {
+      const std::vector<KeyRun> bias = {{key, key + 1, static_cast<float>(std::log(w))}};
+      const auto got = changed(row, step_of(RowOp::bias, bias));
+      const double a = row[static_cast<std::size_t>(key)], total = 1.0 + (w - 1.0) * a;
+      for (std::int64_t j = 0; j < n; ++j)
+        ASSERT_NEAR(got[static_cast<std::size_t>(j)], row[static_cast<std::size_t>(j)] * (j == key ? w : 1.0) / total, 1e-6);
+    }
+  }
+}
+
+double entropy_of(const std::vector<double>& row) {
+  double h = 0.0;
+  for (const double a : row) h -= a > 0.0 ? a * std::log(a) : 0.0;
+  return h;
+}
+
+// gamma on the first key: the others keep their proportions, and the entropy has one maximum.
+TEST(RowProgram, InvariantsOfTheFirstKey) {
+  const std::vector<double> row = {.60, .20, .15, .05};
+  double best = 0.0, best_gamma = 0.0, best_weight = 0.0;
+  for (double gamma = 0.02; gamma < 5.0; gamma *= 1.002) {
+    const std::vector<KeyRun> bias = {{0, 1, static_cast<float>(std::log(gamma))}};
+    const auto got = changed(row, step_of(RowOp::bias, bias));
+    EXPECT_NEAR(got[1] / got[2], row[1] / row[2], 1e-5);
+    EXPECT_NEAR(got[3] / got[1], row[3] / row[1], 1e-5);
+    if (entropy_of(got) <= best) continue;
+    best = entropy_of(got);
+    best_gamma = gamma;
+    best_weight = got[0];
+  }
+  EXPECT_NEAR(best_weight, .274021, 1e-3);
+  EXPECT_NEAR(best_gamma, .251634, 2e-3);
+  const std::vector<KeyRun> twice = {{0, 1, std::log(2.0f)}}, half = {{0, 1, std::log(.5f)}};
+  EXPECT_NEAR(entropy_of(row), 1.062738, 1e-6);
+  EXPECT_NEAR(entropy_of(changed(row, step_of(RowOp::bias, twice))), .805914, 1e-5);
+  EXPECT_NEAR(entropy_of(changed(row, step_of(RowOp::bias, half))), 1.239659, 1e-5);
+}
+
+// A larger key does not mean more weight: where its score is negative, it means less.
+TEST(RowProgram, KeyScaleTurnsAroundWithTheSign) {
+  const std::vector<KeyRun> first = {{0, 1, 2.0f}};
+  const RowStep step = step_of(RowOp::scale_keys, first);
+  for (const float score : {-1.0f, 1.0f}) {
+    std::vector<float> s = {score, 0, 0};
+    scale_row_keys({&step, 1}, 2, {0, 3}, s.data());
+    EXPECT_EQ(s[0] < score, score < 0);
+  }
+}
+
 TEST(RowProgram, LeavesARowAloneThatItWouldEmpty) {
   const std::vector<KeyRun> all = {{0, 9, kMasked}};
   expect_row(changed({.6, .4}, step_of(RowOp::bias, all)), {.6, .4});
@@ -127,7 +260,9 @@ struct Programs {
             {{0, 2, kMasked}, {7, 8, kMasked}},
             {{0, 1, 2}, {2, 4, 1}, {9, 30, 1}},
             {{0, 1, 1}, {1, 6, 3}, {6, 8, 2}, {8, 11, 3}},
-            {{0, 3, -1.5f}}};
+            {{0, 3, -1.5f}},
+            {{1, 4, 2.0f}, {4, 6, -1.0f}, {6, 9, 0.5f}},
+            {{1, 2, 0}, {5, 6, 0}}};
     const auto step = [&](RowOp op, std::size_t run, std::vector<float> constants = {}) {
       RowStep out = step_of(op, runs[run], std::move(constants));
       return out;
@@ -144,7 +279,10 @@ struct Programs {
         {step(RowOp::mix_reversed, 0, {1})},
         {step(RowOp::mix_random, 0, {.5f})},
         {step(RowOp::mix_shuffled, 0, {1})},
-        {step(RowOp::mix_self, 0, {.25f})},
+        {step(RowOp::raise, 0), step(RowOp::mix_self, 0, {.25f})},
+        {step(RowOp::temperature, 0, {.8f}), step(RowOp::set_masses, 3, {.1f, .2f, .3f, .8f})},
+        {step(RowOp::shift_gaze, 5)},
+        {step(RowOp::bias, 0), step(RowOp::swap_keys, 6)},
         {step(RowOp::bias, 0), step(RowOp::scale_values, 4)},
         {step(RowOp::scale_keys, 4), step(RowOp::temperature, 0, {.5f}), step(RowOp::mix_self, 0, {1})},
     };
@@ -177,7 +315,7 @@ class RowProgramTiers : public ::testing::TestWithParam<CpuTier> {
 
 TEST_P(RowProgramTiers, AgreesWithTheTwin) {
   for (const std::int64_t n : {1, 2, 3, 63, 64, 65, 129, 1000})
-    check(random_case({n, n, 13, 4, 32}, 40 + static_cast<std::uint32_t>(n)));
+    check(random_case({n, n, 16, 4, 32}, 40 + static_cast<std::uint32_t>(n)));
 }
 
 TEST_P(RowProgramTiers, HeadGroupsWindowsCapsSinksAndPadding) {
@@ -256,6 +394,92 @@ TEST(RowProgram, IntegerWeightsAreCopiesOfTheKey) {
     // Row 0 sees one key and is left alone; there copies and original give the same output.
     for (std::size_t k = 0; k < biased.size(); ++k) EXPECT_NEAR(biased[k], doubled[k], 1e-5) << gamma << " " << k;
   }
+}
+
+/// Output after the kernel, from output and lse of plain attention.
+AttentionOutputs corrected(AttentionCase& c, const std::vector<RowProgram>& program_h) {
+  c.in.program_h = nullptr;
+  AttentionOutputs out = run_attention(c, 2);
+  c.in.program_h = program_h.data();
+  ThreadPool pool(2);
+  correct_rows(pool, c.in, out.out_ihd.data(), std::int64_t{c.in.num_heads} * c.in.head_dim, out.lse.data(),
+               c.in.num_queries);
+  return out;
+}
+
+TEST(LseCorrection, EqualsTheBiasInsideTheKernel) {
+  for (const float gamma : {0.0f, 0.05f, 0.5f, 2.0f, 20.0f}) {
+    AttentionCase c = random_case({65, 65, 6, 2, 32}, 21), window = random_case({65, 65, 6, 2, 32}, 22);
+    AttentionCase cap = window, half = c;
+    window.in.mask.window = 16;
+    cap.in.soft_cap = 4.0f;
+    cap.null_logits = {.5f, -1, 2, 0, 1, 1.5f};
+    half.store_as_bf16();
+    const std::vector<KeyRun> runs = {{0, 1, std::log(gamma)}, {7, 9, 0.3f}};
+    RowStep step = step_of(RowOp::bias, runs), late = step;
+    late.rows.begin = 20;
+    const std::vector<RowStep> both = {step, late};
+    const std::vector<RowProgram> program_h = {{&step, 1}, {nullptr, 0}, {both.data(), 2},
+                                               {&late, 1}, {&step, 1},   {&step, 1}};
+    for (const RowProgram& program : program_h) EXPECT_TRUE(can_correct(program));
+    for (AttentionCase* each : {&c, &window, &cap, &half}) {
+      each->attach();
+      const AttentionOutputs got = corrected(*each, program_h), want = run_attention(*each, 2);
+      for (std::size_t k = 0; k < want.out_ihd.size(); ++k)
+        ASSERT_NEAR(got.out_ihd[k], want.out_ihd[k], 1e-5) << gamma << " " << k;
+      for (std::size_t k = 0; k < want.lse.size(); ++k) ASSERT_NEAR(got.lse[k], want.lse[k], 1e-5) << gamma << " " << k;
+    }
+  }
+}
+
+TEST(LseCorrection, TakesBiasesOfFewKeysOnly) {
+  const std::vector<KeyRun> eight = {{0, 4, 1}, {6, 10, 1}}, nine = {{0, 9, 1}};
+  const RowStep few = step_of(RowOp::bias, eight), many = step_of(RowOp::bias, nine),
+                other = step_of(RowOp::scale_keys, eight);
+  EXPECT_TRUE(can_correct({&few, 1}));
+  EXPECT_FALSE(can_correct({&many, 1}));
+  EXPECT_FALSE(can_correct({&other, 1}));
+}
+
+// A row whose weight is almost all on the key that is taken away is computed anew instead of subtracted.
+TEST(LseCorrection, SurvivesCancellation) {
+  AttentionCase c = random_case({33, 33, 1, 1, 16}, 5);
+  for (int d = 0; d < 16; ++d) c.k[static_cast<std::size_t>(d)] = 0.0f;
+  for (int i = 0; i < 33; ++i)
+    for (int d = 0; d < 16; ++d) c.q[static_cast<std::size_t>(i * 16 + d)] = 1.0f;
+  for (int j = 0; j < 33; ++j)
+    for (int d = 0; d < 16; ++d) c.k[static_cast<std::size_t>(j * 16 + d)] = j == 0 ? 5.0f : 0.01f * static_cast<float>(j);
+  c.attach();
+  const std::vector<KeyRun> mask = {{0, 1, kMasked}};
+  const RowStep step = step_of(RowOp::bias, mask);
+  const AttentionOutputs got = corrected(c, {{&step, 1}}), want = run_attention(c, 1);
+  for (std::size_t k = 0; k < want.out_ihd.size(); ++k) ASSERT_NEAR(got.out_ihd[k], want.out_ihd[k], 1e-5) << k;
+}
+
+/// The same through one more dimension of q and k: what a kernel without interventions can do.
+TEST(LseCorrection, EqualsAnExtraDimension) {
+  AttentionCase c = random_case({40, 40, 2, 1, 16}, 31), wide = random_case({40, 40, 2, 1, 24}, 31);
+  const std::vector<KeyRun> runs = {{0, 1, std::log(3.0f)}};
+  const RowStep step = step_of(RowOp::bias, runs);
+  c.attach();
+  const AttentionOutputs got = corrected(c, {{&step, 1}, {&step, 1}});
+  wide.in.scale = c.in.scale;
+  for (auto* values : {&wide.q, &wide.k, &wide.v}) std::fill(values->begin(), values->end(), 0.0f);
+  for (std::size_t i = 0; i < 80; ++i) {
+    std::copy_n(&c.q[i * 16], 16, &wide.q[i * 24]);
+    wide.q[i * 24 + 16] = std::log(3.0f) / c.in.scale;
+  }
+  for (std::size_t j = 0; j < 40; ++j) {
+    std::copy_n(&c.k[j * 16], 16, &wide.k[j * 24]);
+    std::copy_n(&c.v[j * 16], 16, &wide.v[j * 24]);
+  }
+  wide.k[16] = 1.0f;
+  wide.attach();
+  const std::vector<float> extra = run_plain(wide, 1);
+  for (std::size_t i = 1; i < 40; ++i)  // row 0 sees one key: its weight is 1 either way
+    for (std::size_t h = 0; h < 2; ++h)
+      for (std::size_t d = 0; d < 16; ++d)
+        ASSERT_NEAR(got.out_ihd[i * 32 + h * 16 + d], extra[i * 48 + h * 24 + d], 1e-5) << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, RowProgramTiers, ::testing::ValuesIn(available_cpu_tiers()),
