@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "analysis/builtin.h"
+#include "analysis/registry.h"
 #include "base/closest_match.h"
 #include "base/error.h"
 
@@ -155,8 +156,10 @@ std::string_view to_string(Need need) {
   return "row";
 }
 
-const std::vector<Analysis>& analyses() {
-  static const std::vector<Analysis> all = [] {
+namespace {
+
+std::vector<Analysis>& analysis_list() {
+  static std::vector<Analysis> all = [] {
     std::vector<Analysis> list;
     for (const auto& topic : {sink_analyses, entropy_analyses, rope_analyses, similarity_analyses, attribution_analyses,
                               detection_analyses, embedding_analyses}) {
@@ -166,6 +169,19 @@ const std::vector<Analysis>& analyses() {
     return list;
   }();
   return all;
+}
+
+}  // namespace
+
+const std::vector<Analysis>& analyses() {
+  return analysis_list();
+}
+
+void register_analysis(Analysis analysis) {
+  for (const Analysis& known : analysis_list())
+    if (known.id == analysis.id)
+      throw Error(Errc::bad_format, fmt::format("there is an analysis '{}' already", analysis.id));
+  analysis_list().push_back(std::move(analysis));
 }
 
 const Analysis& require_analysis(std::string_view id) {

@@ -15,7 +15,8 @@ constexpr std::int64_t kCorrectedRowsPerTask = 16;
 
 double value_at(const AttentionInputs& in, std::int64_t kv_head, std::int64_t key, std::int64_t e) {
   const std::int64_t at = kv_head * in.kv_stride + key * in.head_dim + e;
-  if (in.kv_dtype == DType::bf16) return static_cast<double>(bf16_to_f32(static_cast<const std::uint16_t*>(in.v_gjd)[at]));
+  if (in.kv_dtype == DType::bf16)
+    return static_cast<double>(bf16_to_f32(static_cast<const std::uint16_t*>(in.v_gjd)[at]));
   return static_cast<double>(static_cast<const float*>(in.v_gjd)[at]);
 }
 
@@ -52,7 +53,8 @@ class Correction {
     }
     if (denominator < kLeastDenominator) return compute_anew();
     for (std::int64_t e = 0; e < in_.head_dim; ++e)
-      out_d_[e] = static_cast<float>((static_cast<double>(out_d_[e]) + sum_d[static_cast<std::size_t>(e)]) / denominator);
+      out_d_[e] =
+          static_cast<float>((static_cast<double>(out_d_[e]) + sum_d[static_cast<std::size_t>(e)]) / denominator);
     *lse_ = static_cast<float>(static_cast<double>(*lse_) + std::log(denominator));
   }
 
@@ -66,7 +68,8 @@ class Correction {
       const RowStep& step = program.steps[n];
       if (position_ < step.rows.begin || position_ >= step.rows.end) continue;
       for (std::int64_t r = 0; r < step.num_runs; ++r)
-        for (std::int64_t j = std::max(step.runs[r].begin, keys_.begin); j < std::min(step.runs[r].end, keys_.end); ++j) {
+        for (std::int64_t j = std::max(step.runs[r].begin, keys_.begin); j < std::min(step.runs[r].end, keys_.end);
+             ++j) {
           const auto same = std::find_if(out.begin(), out.end(), [&](const KeyRun& run) { return run.begin == j; });
           if (same == out.end())
             out.push_back({j, j + 1, step.runs[r].value});
@@ -93,7 +96,8 @@ class Correction {
       for (std::int64_t e = 0; e < in_.head_dim; ++e)
         out_d[static_cast<std::size_t>(e)] += weight * value_at(in_, kv_head_, j, e);
     }
-    for (std::int64_t e = 0; e < in_.head_dim; ++e) out_d_[e] = static_cast<float>(out_d[static_cast<std::size_t>(e)] / sum);
+    for (std::int64_t e = 0; e < in_.head_dim; ++e)
+      out_d_[e] = static_cast<float>(out_d[static_cast<std::size_t>(e)] / sum);
     *lse_ = static_cast<float>(top + std::log(sum));
   }
 
@@ -126,7 +130,8 @@ void correct_rows(ThreadPool& pool, const AttentionInputs& in, float* out_ihd, s
     if (in.program_h[head].num_steps == 0) return;
     const std::int64_t begin = task % tasks * kCorrectedRowsPerTask;
     for (std::int64_t row = begin; row < std::min(begin + kCorrectedRowsPerTask, in.num_queries); ++row)
-      Correction(in, head, row, out_ihd + row * out_stride + head * in.head_dim, lse_hi + head * lse_stride + row).run();
+      Correction(in, head, row, out_ihd + row * out_stride + head * in.head_dim, lse_hi + head * lse_stride + row)
+          .run();
   });
 }
 

@@ -10,12 +10,12 @@ namespace headlight::kernels {
 /// Most keys that a correction reweighs: each costs a dot product and a vector per row and head.
 inline constexpr std::int64_t kMostCorrectedKeys = 8;
 
-/// Whether everything that a program does can be done after attention, by correct_rows(): it holds biases only, and they
-/// name at most kMostCorrectedKeys keys.
+/// Whether everything that a program does can be done after attention, by correct_rows(): it holds biases only, and
+/// they name at most kMostCorrectedKeys keys.
 bool can_correct(const RowProgram& program);
 
-/// Reweights few keys after an attention kernel that knows nothing of interventions, from its output and lse alone. With
-/// w_j = exp(bias_j) for the keys j of a set S, a_j = exp(s_j - lse_i):
+/// Reweights few keys after an attention kernel that knows nothing of interventions, from its output and lse alone.
+/// With w_j = exp(bias_j) for the keys j of a set S, a_j = exp(s_j - lse_i):
 ///
 ///     D_i = 1 + sum_{j in S} (w_j - 1) a_j
 ///     o'_i = (o_i + sum_{j in S} (w_j - 1) a_j v_j) / D_i,   lse'_i = lse_i + ln D_i

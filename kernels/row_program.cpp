@@ -16,9 +16,10 @@ constexpr float kMasked = -std::numeric_limits<float>::infinity();
 constexpr double kLeastMass = 1e-6;
 
 // In the order of RowOp.
-constexpr std::string_view kOpNames[] = {
-    "scale_keys", "temperature", "raise",       "bias",         "weigh_groups", "move_from_sinks", "move_to_targets", "set_masses",
-    "shift_gaze", "swap_keys",   "mix_uniform", "mix_reversed", "mix_random",   "mix_shuffled",    "mix_self",        "scale_values"};
+constexpr std::string_view kOpNames[] = {"scale_keys",   "temperature",     "raise",           "bias",
+                                         "weigh_groups", "move_from_sinks", "move_to_targets", "set_masses",
+                                         "shift_gaze",   "swap_keys",       "mix_uniform",     "mix_reversed",
+                                         "mix_random",   "mix_shuffled",    "mix_self",        "scale_values"};
 static_assert(std::size(kOpNames) == static_cast<std::size_t>(RowOp::scale_values) + 1);
 
 bool acts_on(const RowStep& step, std::int64_t position) {

@@ -60,8 +60,8 @@ struct RowStep {
   std::uint64_t seed = 0;
 };
 
-/// The steps of one head: scale_keys, temperature, raise, bias, then weights, then values. Plain data, so that it can go to a
-/// device.
+/// The steps of one head: scale_keys, temperature, raise, bias, then weights, then values. Plain data, so that it can
+/// go to a device.
 ///
 /// A row that sees one key is left alone; so is one whose visible keys would all be masked (the masks are left out),
 /// and one whose groups do not allow the step (no weight to move, nobody to receive it: less than 1e-6 of the row).

@@ -99,7 +99,8 @@ void swap_keys(const RowStep& step, KeyRange keys, std::vector<double>& a) {
   if (step.num_runs != 2) return;
   const std::int64_t p = step.runs[0].begin - keys.begin, q = step.runs[1].begin - keys.begin;
   const auto count = static_cast<std::int64_t>(a.size());
-  if (p >= 0 && q >= 0 && p < count && q < count) std::swap(a[static_cast<std::size_t>(p)], a[static_cast<std::size_t>(q)]);
+  if (p >= 0 && q >= 0 && p < count && q < count)
+    std::swap(a[static_cast<std::size_t>(p)], a[static_cast<std::size_t>(q)]);
 }
 
 std::vector<double> replacement(const RowStep& step, std::int64_t position, KeyRange keys,

@@ -120,8 +120,10 @@ double number_of_head(void* self, const char* name, headlight_head head) {
   double value = NAN;
   changes.guarded([&] {
     const auto& parameters = changes.in.method().parameters;
-    const auto known = std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.name == or_empty(name); });
-    if (known == parameters.end()) refuse_descriptor(fmt::format("the plugin asks for an unknown parameter '{}'", or_empty(name)));
+    const auto known =
+        std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) { return p.name == or_empty(name); });
+    if (known == parameters.end())
+      refuse_descriptor(fmt::format("the plugin asks for an unknown parameter '{}'", or_empty(name)));
     value = changes.in.number(known->name, {head.layer, head.head});
   });
   return value;
@@ -132,7 +134,8 @@ void keep_failure(void* self, const char* sentence) {
   static_cast<State*>(self)->fail(or_empty(sentence));
 }
 
-void compile_with(const headlight_intervention& from, const intervention::Resolved& in, intervention::Builder& builder) {
+void compile_with(const headlight_intervention& from, const intervention::Resolved& in,
+                  intervention::Builder& builder) {
   Changes state(in, builder);
   std::vector<headlight_head> heads;
   for (const intervention::HeadId head : in.heads()) heads.push_back({head.layer, head.head});
@@ -140,20 +143,13 @@ void compile_with(const headlight_intervention& from, const intervention::Resolv
   if (!in.source().inputs.spans.empty())
     for (const kernels::KeyRange& span : in.spans()) spans.push_back({span.begin, span.end});
   const intervention::ModelShape& shape = in.shape();
-  const headlight_changes changes{&state,
-                                  shape.num_layers,
-                                  shape.num_heads,
-                                  shape.num_kv_heads,
-                                  shape.head_dim,
-                                  in.prompt().num_tokens,
-                                  heads.data(),
-                                  static_cast<std::int64_t>(heads.size()),
-                                  spans.data(),
-                                  static_cast<std::int64_t>(spans.size()),
-                                  number_of_head,
-                                  add_step,
-                                  add_output,
-                                  keep_failure<Changes>};
+  const headlight_changes changes{&state,          shape.num_layers,
+                                  shape.num_heads, shape.num_kv_heads,
+                                  shape.head_dim,  in.prompt().num_tokens,
+                                  heads.data(),    static_cast<std::int64_t>(heads.size()),
+                                  spans.data(),    static_cast<std::int64_t>(spans.size()),
+                                  number_of_head,  add_step,
+                                  add_output,      keep_failure<Changes>};
   if (from.compile(&changes) != 0 || !state.failure.empty())
     in.refuse("method", state.failure.empty() ? "the plugin failed without a word" : state.failure);
 }
@@ -184,13 +180,14 @@ int read_statistic(void* self, const char* id, std::int32_t layer, float* values
   });
 }
 
-int read_attention(void* self, std::int32_t layer, std::int32_t head, std::int64_t begin, std::int64_t end, float* values) {
+int read_attention(void* self, std::int32_t layer, std::int32_t head, std::int64_t begin, std::int64_t end,
+                   float* values) {
   auto& record = *static_cast<Record*>(self);
   return record.guarded([&] {
     const std::int64_t keys = record.input.capture.record(record.input.record).num_rows;
     if (begin < 0 || begin > end || end > keys) refuse_descriptor("the plugin asks for rows outside the capture");
-    capture::replay_tile(record.input.capture, {record.input.record, layer, head}, {begin, end, 0, keys}, record.input.pool,
-                         {values, static_cast<std::size_t>((end - begin) * keys)}, record.stop);
+    capture::replay_tile(record.input.capture, {record.input.record, layer, head}, {begin, end, 0, keys},
+                         record.input.pool, {values, static_cast<std::size_t>((end - begin) * keys)}, record.stop);
   });
 }
 
@@ -227,8 +224,8 @@ void add_note(void* self, const char* sentence) {
   static_cast<Record*>(self)->report.notes.emplace_back(or_empty(sentence));
 }
 
-analysis::AnalysisReport run_with(const headlight_analysis& from, const analysis::AnalysisInput& input, const Json& params,
-                                  std::stop_token stop) {
+analysis::AnalysisReport run_with(const headlight_analysis& from, const analysis::AnalysisInput& input,
+                                  const Json& params, std::stop_token stop) {
   Record state(input, params, std::move(stop));
   const capture::CaptureHeader& header = input.capture.header();
   const capture::RecordInfo info = input.capture.record(input.record);

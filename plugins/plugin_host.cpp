@@ -28,17 +28,19 @@ const headlight_plugin& descriptor_of(const std::string& path) {
   void* library = ::dlopen(std::filesystem::absolute(path).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) refuse_plugin(path, Errc::bad_format, fmt::format("cannot be loaded: {}", ::dlerror()));
   void* const entry = ::dlsym(library, "headlight_plugin_entry");
-  if (entry == nullptr) refuse_plugin(path, Errc::bad_format, "is no plugin: it has no function headlight_plugin_entry");
+  if (entry == nullptr)
+    refuse_plugin(path, Errc::bad_format, "is no plugin: it has no function headlight_plugin_entry");
   const headlight_plugin* plugin = reinterpret_cast<const headlight_plugin* (*)()>(entry)();
   if (plugin == nullptr) refuse_plugin(path, Errc::bad_format, "is no plugin: it returns no descriptor");
   if (plugin->abi != HEADLIGHT_PLUGIN_ABI)
-    refuse_plugin(path, Errc::bad_version,
-                  fmt::format("was built for version {} of the plugin interface, this program has version {}: build it again "
-                              "with this program's headlight_plugin.h",
-                              plugin->abi, HEADLIGHT_PLUGIN_ABI));
+    refuse_plugin(
+        path, Errc::bad_version,
+        fmt::format("was built for version {} of the plugin interface, this program has version {}: build it again "
+                    "with this program's headlight_plugin.h",
+                    plugin->abi, HEADLIGHT_PLUGIN_ABI));
   if (plugin->size != sizeof(headlight_plugin))
-    refuse_plugin(path, Errc::bad_version, fmt::format("has a descriptor of {} bytes, expected {}", plugin->size,
-                                                       sizeof(headlight_plugin)));
+    refuse_plugin(path, Errc::bad_version,
+                  fmt::format("has a descriptor of {} bytes, expected {}", plugin->size, sizeof(headlight_plugin)));
   return *plugin;
 }
 

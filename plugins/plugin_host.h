@@ -11,9 +11,10 @@ struct LoadedPlugin {
 };
 
 /// Opens a shared library, checks its descriptor (plugins/sdk/headlight_plugin.h) and registers its interventions and
-/// analyses beside the built-in ones. It stays loaded until the program ends. Not for several threads; before methods() or
-/// analyses() are used.
-/// @error not_found, bad_format (no plugin, a descriptor that breaks the rules, an id that is taken), bad_version (built
+/// analyses beside the built-in ones. It stays loaded until the program ends. Not for several threads; before methods()
+/// or analyses() are used.
+/// @error not_found, bad_format (no plugin, a descriptor that breaks the rules, an id that is taken), bad_version
+/// (built
 ///        against another interface)
 LoadedPlugin load_plugin(const std::string& path);
 

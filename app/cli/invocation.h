@@ -21,8 +21,9 @@ struct Invocation {
   bool json = false;         ///< exactly one JSON document on stdout
   bool quiet = false;        ///< no progress, no notes on stderr
   bool verbose = false;
-  std::string progress = "auto";  ///< auto, bar, lines, json, none
-  std::stop_token stop;           ///< first Ctrl-C or SIGTERM
+  std::string progress = "auto";     ///< auto, bar, lines, json, none
+  std::stop_token stop;              ///< first Ctrl-C or SIGTERM
+  std::vector<std::string> plugins;  ///< shared libraries to load before the verb runs
   std::vector<std::string> warnings;
   bool document_printed = false;  ///< a failure after the result adds no second document
 
@@ -73,6 +74,7 @@ Verb report_verb();
 Verb roles_verb();
 Verb models_verb();
 Verb doctor_verb();
+Verb plugins_verb();
 Verb bench_verb();
 Verb completion_verb();
 Verb version_verb();

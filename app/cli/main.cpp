@@ -19,13 +19,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "core/capture_hdf5/guard.h"
+#include "plugins/plugin_host.h"
 
 namespace headlight::cli {
 namespace {
 
 /// Verbs of the contract that later versions bring: a clear refusal, never fake output.
-const std::vector<std::string> kLaterVerbs = {"calibrate", "eval",   "importance", "prune",  "export",
-                                              "import",    "render", "run",        "plugins"};
+const std::vector<std::string> kLaterVerbs = {"calibrate", "eval",   "importance", "prune",
+                                              "export",    "import", "render",     "run"};
 
 int report_error(const Invocation& invocation, const Error& error) {
   const int code =
@@ -145,6 +146,10 @@ void add_common_options(CLI::App& app, Invocation& invocation) {
       ->check(CLI::IsMember({"auto", "bar", "lines", "json", "none"}))
       ->capture_default_str()
       ->group("Output");
+  app.add_option("--plugin", invocation.plugins, "Shared libraries with interventions or analyses: they run as you do")
+      ->type_name("FILE.so")
+      ->allow_extra_args(false)
+      ->group("Output");
 }
 
 int main_of(int argc, char** argv) {
@@ -204,6 +209,7 @@ int main_of(int argc, char** argv) {
       return run_action(
           [&](Invocation& inv) {
             inv.stop = install_interrupt_handlers();
+            for (const std::string& path : inv.plugins) plugins::load_plugin(path);
             action(inv);
           },
           invocation);

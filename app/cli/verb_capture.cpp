@@ -46,8 +46,7 @@ capture::CapturePlan make_plan(const CaptureOptions& options, const formats::Mod
                                   : capture::CaptureLevel::replay;
   plan.layers = parse_index_list("--layers", options.layers, spec.num_layers);
   const heads::HeadGrid grid{spec.num_layers, spec.num_heads, spec.num_kv_heads};
-  plan.heads_lh =
-      select_heads(options.heads, model_head_facts(grid, plan.layers, options.heads.headplan), plan.layers);
+  plan.heads_lh = select_heads(options.heads, model_head_facts(grid, plan.layers, options.heads.headplan), plan.layers);
   if (shortest != longest && options.rows.find('-') != std::string::npos)
     throw Error(Errc::unsupported, "rows from the end of prompts that differ in length are not in this version",
                 {.file = {}, .field = "--rows", .offset = {}, .hint = "count the rows from the start"});
@@ -218,10 +217,10 @@ void record(Invocation& invocation, const CaptureOptions& options, PreparedCaptu
   std::vector<engine::CaptureInput> inputs = capture_inputs(options, run);
   ProgressBar progress(invocation);
   const auto begin = std::chrono::steady_clock::now();
-  const std::int64_t failed = engine::run_capture(
-      engine, inputs, run.header, options.sampling, *sink,
-      [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); }, invocation.stop,
-      {.interventions = {}, .prompt_done = {}, .base_statistics = true});
+  const std::int64_t failed =
+      engine::run_capture(engine, inputs, run.header, options.sampling, *sink,
+                          [&](const engine::Progress& p) { progress.update(p.phase, p.done, p.total, p.tokens_done); },
+                          invocation.stop, {.interventions = {}, .prompt_done = {}, .base_statistics = true});
   progress.clear();
   formats::check_unchanged(engine.model());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

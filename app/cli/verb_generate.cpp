@@ -58,7 +58,8 @@ class Continuation {
     if (changes.contrast) {
       std::vector<std::vector<float>> branches;
       for (const auto& branch : changes.contrast->branches)
-        engine::Session(engine_, branch.interventions).forward(ids_, branches.emplace_back(vocab), {}, invocation_.stop);
+        engine::Session(engine_, branch.interventions)
+            .forward(ids_, branches.emplace_back(vocab), {}, invocation_.stop);
       intervention::Contrast uncut = *changes.contrast;
       uncut.cutoff = 0.0;  // a token that is cut would make the divergence infinite
       intervention::combine_logits(uncut, changed, branches);
@@ -142,8 +143,8 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
   const auto records = read_prompts(invocation, engine->model(), options.prompt);
   const Changes changes = read_changes(options.model, records.front());
   Continuation continuation(invocation, options, *engine, records.front());
-  const Json result = options.compare ? compare(invocation, continuation, changes)
-                                      : continuation.to_json(continuation.run(changes));
+  const Json result =
+      options.compare ? compare(invocation, continuation, changes) : continuation.to_json(continuation.run(changes));
   formats::check_unchanged(engine->model());
   if (invocation.json) print_json(invocation, {options.model.model}, result);
   if (invocation.stop.stop_requested())
@@ -153,25 +154,24 @@ void generate_text(Invocation& invocation, const GenerateOptions& options) {
 }  // namespace
 
 Verb generate_verb() {
-  return {
-      .name = "generate",
-      .summary = "Continue a text; prints tokens with log-probability and entropy",
-      .examples = {"headlight generate smollm2-135m -p 'The capital of France is' --generate 16",
-                   "headlight generate smollm2-135m --chat-file chat.json --temperature 0.7",
-                   "headlight generate smollm2-135m -p 'Hello' --intervention sinks.json --compare"},
-      .define = [](CLI::App& app) -> Action {
-        auto options = std::make_shared<GenerateOptions>();
-        add_model_options(app, options->model);
-        add_intervention_option(app, options->model);
-        add_prompt_options(app, options->prompt, false);
-        add_sampling_options(app, options->sampling);
-        app.add_option("-n,--generate", options->max_new_tokens, "New tokens at most")
-            ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 22))
-            ->type_name("N")
-            ->capture_default_str();
-        app.add_flag("--compare", options->compare, "Show the continuation without and with --intervention");
-        return [=](Invocation& invocation) { generate_text(invocation, *options); };
-      }};
+  return {.name = "generate",
+          .summary = "Continue a text; prints tokens with log-probability and entropy",
+          .examples = {"headlight generate smollm2-135m -p 'The capital of France is' --generate 16",
+                       "headlight generate smollm2-135m --chat-file chat.json --temperature 0.7",
+                       "headlight generate smollm2-135m -p 'Hello' --intervention sinks.json --compare"},
+          .define = [](CLI::App& app) -> Action {
+            auto options = std::make_shared<GenerateOptions>();
+            add_model_options(app, options->model);
+            add_intervention_option(app, options->model);
+            add_prompt_options(app, options->prompt, false);
+            add_sampling_options(app, options->sampling);
+            app.add_option("-n,--generate", options->max_new_tokens, "New tokens at most")
+                ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 22))
+                ->type_name("N")
+                ->capture_default_str();
+            app.add_flag("--compare", options->compare, "Show the continuation without and with --intervention");
+            return [=](Invocation& invocation) { generate_text(invocation, *options); };
+          }};
 }
 
 }  // namespace headlight::cli

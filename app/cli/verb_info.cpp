@@ -114,7 +114,8 @@ Json capture_info(const capture::CaptureView& view) {
   json["dense_maps"] = record.has_dense;
   json["hidden_states"] = record.has_hidden_states;
   if (!record.header.interventions.empty()) {
-    json["interventions"] = intervention_info(parse_json(record.header.interventions, {.max_bytes = 256u << 20}), view.name());
+    json["interventions"] =
+        intervention_info(parse_json(record.header.interventions, {.max_bytes = 256u << 20}), view.name());
     json["interventions"].erase("kind");
   }
   json["run"] = {{"started", header.provenance.started},

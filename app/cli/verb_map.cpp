@@ -106,7 +106,8 @@ Verb map_verb() {
                 ->type_name("L");
             app.add_option("--rows", options->rows, "Query rows a:b, negatives from the end")->type_name("RANGE");
             app.add_option("--cols", options->cols, "Keys a:b")->type_name("RANGE");
-            app.add_flag("--base", options->base, "The map of the same q and k without the interventions of the capture");
+            app.add_flag("--base", options->base,
+                         "The map of the same q and k without the interventions of the capture");
             app.add_option("-o,--out", options->output, ".npy float32, .csv, .png, .svg or .pdf")
                 ->required()
                 ->type_name("FILE");

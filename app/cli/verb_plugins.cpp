@@ -18,7 +18,8 @@ void list_plugins(Invocation& invocation) {
                     {"interventions", plugin.interventions},
                     {"analyses", plugin.analyses}});
     text += fmt::format("{} {} ({})\n", plugin.name, plugin.version, plugin.path);
-    if (!plugin.interventions.empty()) text += fmt::format("  interventions: {}\n", fmt::join(plugin.interventions, ", "));
+    if (!plugin.interventions.empty())
+      text += fmt::format("  interventions: {}\n", fmt::join(plugin.interventions, ", "));
     if (!plugin.analyses.empty()) text += fmt::format("  analyses: {}\n", fmt::join(plugin.analyses, ", "));
   }
   if (invocation.json) return print_json(invocation, {}, list);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "analysis/roles/role_report.h"
+#include "app/cli/intervention_input.h"
 #include "app/cli/model_input.h"
 #include "app/cli/progress.h"
 #include "app/cli/role_inputs.h"
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "core/engine/model_runner.h"
+#include "core/intervention/intervention_file.h"
 
 namespace headlight::cli {
 namespace {
@@ -48,12 +50,13 @@ constexpr std::pair<std::string_view, std::string_view> kShown[] = {
     {"ablation", "loss when removed"},
 };
 
-std::string identity_of(const engine::Engine& engine, const RolesOptions& options) {
+std::string identity_of(const engine::Engine& engine, const RolesOptions& options, const Json& interventions) {
   Json identity = {{"tool", version()},
                    {"seed", options.seed},
                    {"kv_dtype", options.model.kv_dtype},
                    {"act_quant", options.model.act_quant},
                    {"window", options.model.sliding_window}};
+  if (!interventions.empty()) identity["interventions"] = interventions;
   for (const auto& stamp : engine.model().stamps)
     identity["files"].push_back({stamp.size, stamp.mtime_ns, stamp.inode});
   return sha256_hex(identity.dump());
@@ -153,8 +156,11 @@ void roles(Invocation& invocation, const RolesOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   analysis::RoleInputs inputs = make_role_inputs(engine->model(), static_cast<std::uint64_t>(options.seed));
   if (!options.lengths.empty()) inputs.needle_lengths = sorted(options.lengths);
-  const auto runner = engine::make_model_runner(*engine);
-  RoleJournal journal(options.output, identity_of(*engine, options), options.restart);
+  const intervention::InterventionFile changes{
+      .model = {}, .evidence = {}, .interventions = read_interventions(options.model, {}), .contrast = {}};
+  const Json stack = changes.interventions.empty() ? Json() : intervention::to_json(changes)["interventions"];
+  const auto runner = engine::make_model_runner(*engine, changes.interventions);
+  RoleJournal journal(options.output, identity_of(*engine, options, stack), options.restart);
   if (journal.num_found() > 0 && !invocation.quiet)
     invocation.warn(fmt::format("going on after {} inputs of an earlier run", journal.num_found()));
 
@@ -165,6 +171,7 @@ void roles(Invocation& invocation, const RolesOptions& options) {
 
   heads::Headplan plan = empty_plan(runner->model());
   analysis::add_roles(plan, found, inputs, runner->model(), windows_of(*engine));
+  if (!stack.empty()) plan.other["interventions"] = stack;
   heads::save_headplan(plan, options.output, options.force);
   journal.remove();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -186,6 +193,7 @@ Verb roles_verb() {
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<RolesOptions>();
             add_model_options(app, options->model);
+            add_intervention_option(app, options->model);
             const char* group = "Roles";
             std::string known;
             for (const Experiment& experiment : analysis::experiments())

@@ -102,8 +102,7 @@ std::unique_ptr<engine::Engine> load_same_model(const capture::CaptureView& view
 /// side of a rounding step, and no two orders of summation agree closely in the layers behind.
 bool rounds_between_layers(const capture::CaptureHeader& header) {
   return header.plan.replay_dtype != DType::f32 || header.provenance.kv_dtype != "f32" ||
-         header.provenance.compute_dtype != "f32" ||
-         header.provenance.activation_quant != "none";
+         header.provenance.compute_dtype != "f32" || header.provenance.activation_quant != "none";
 }
 
 double tolerance_for(const capture::CaptureHeader& header, const VerifyOptions& options) {
@@ -150,7 +149,8 @@ Check check_against_model(Invocation& invocation, const capture::CaptureView& vi
   };
   intervention::InterventionFile changes;
   if (!record.header.interventions.empty())
-    changes = intervention::intervention_file_from_json(parse_json(record.header.interventions, {.max_bytes = 256u << 20}));
+    changes =
+        intervention::intervention_file_from_json(parse_json(record.header.interventions, {.max_bytes = 256u << 20}));
   engine::reference_forward(
       engine, ids,
       {.last_layer = wanted.rbegin()->first.first,

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/capture/statistics.h"
+
 namespace headlight::workbench {
 namespace {
 

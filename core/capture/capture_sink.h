@@ -81,8 +81,8 @@ struct RecordHeader {
   std::int64_t first_key = 0;           ///< left padding
   std::vector<LayerParameters> layers;  ///< in the order of CapturePlan::layers
   std::string interventions;            ///< the stack that acted, a headlight.intervention document; empty = none
-  bool rows_changed = false;  ///< interventions change rows of attention: every recorded layer has a row plan
-  bool has_base = false;      ///< then: statistics without interventions are recorded as well
+  bool rows_changed = false;            ///< interventions change rows of attention: every recorded layer has a row plan
+  bool has_base = false;                ///< then: statistics without interventions are recorded as well
 };
 
 /// Rows [row_begin, row_begin + num_rows) of one recorded layer. A prompt arrives as one block per layer (or per chunk
@@ -176,7 +176,8 @@ class CaptureSink {
   virtual void begin(const CaptureHeader& header) = 0;
   virtual void begin_record(const RecordHeader& record) = 0;
   virtual void write_rows(const LayerRows& rows) = 0;
-  /// What interventions did to the rows of a recorded layer: once, after its first rows, where RecordHeader::rows_changed.
+  /// What interventions did to the rows of a recorded layer: once, after its first rows, where
+  /// RecordHeader::rows_changed.
   virtual void write_row_plan(int /*index*/, const RowPlan& /*plan*/) {}
   virtual void write_columns(const LayerColumns& columns) = 0;
   virtual void write_dense(const DenseRows& rows) = 0;

@@ -158,12 +158,12 @@ double replay_flop(const CaptureView& view, const HeadRef& head, const TileRange
 
 MapSource choose_map_source(const CaptureView& view, const HeadRef& head, const MapRequest& request) {
   const RecordInfo info = view.record(head.record);
-  if (info.has_dense && head_chosen(view, head)) return MapSource::dense;
+  if (info.has_dense && !head.base && head_chosen(view, head)) return MapSource::dense;
   const bool replayable = info.has_replay && view.head_recorded(head.record, head.layer, head.head) &&
                           request.tile.row_begin >= info.replay_row_begin &&
                           request.tile.row_end <= info.replay_row_end;
   if (replayable && replay_flop(view, head, request.tile) <= request.max_flop) return MapSource::replay;
-  if (info.has_overview) return MapSource::overview;
+  if (info.has_overview && !head.base) return MapSource::overview;
   if (replayable) return MapSource::sampled;
   throw Error(
       Errc::invalid_argument,

@@ -35,7 +35,8 @@ ReplayHead open_replay_head(const CaptureView& view, const HeadRef& ref, const T
                 fmt::format("layer {} head {} is not recorded for replay", parameters.layer, ref.head));
   check_tile(info, tile);
   const auto kv_head = static_cast<int>(static_cast<std::int64_t>(ref.head) * model.num_kv_heads / model.num_heads);
-  ReplayHead head{view, ref, parameters, geometry, kv_head, model.head_dim, info.header.num_prompt_tokens, {}, nullptr, {}};
+  ReplayHead head{view, ref,     parameters, geometry, kv_head, model.head_dim, info.header.num_prompt_tokens,
+                  {},   nullptr, {}};
   if (!ref.base) head.row_plan = view.row_plan(ref.record, ref.layer);
   if (with_lse) {
     head.lse_hi = view.statistic(ref.record, ref.base && info.header.rows_changed ? "lse_base" : "lse", ref.layer);

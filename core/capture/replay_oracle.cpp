@@ -106,7 +106,7 @@ void reduce_row(const OracleSettings& settings, std::int64_t position, KeyRange 
   double largest = kMinusInfinity, absmax = 0.0;
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     const double score = score_j[static_cast<std::size_t>(j)];
-    if (score > -kInf) absmax = std::max(absmax, std::abs(score));
+    if (score > kMinusInfinity) absmax = std::max(absmax, std::abs(score));
     largest = std::max(largest, score);
   }
   const double shift = std::max(largest, settings.null_logit);

@@ -46,7 +46,8 @@ std::span<const StatisticInfo> statistics();
 /// Recorded for row statistics but group_mass, and for column statistics, where interventions changed rows.
 std::optional<std::string_view> base_statistic(std::string_view id);
 
-/// Entry of `id`, null when unknown; "entropy_base" finds "entropy". "group_mass:2" is the mass on segment 2 and finds "group_mass".
+/// Entry of `id`, null when unknown; "entropy_base" finds "entropy". "group_mass:2" is the mass on segment 2 and finds
+/// "group_mass".
 const StatisticInfo* find_statistic(std::string_view id);
 
 /// As find_statistic(). @error invalid_argument  unknown; the sentence names the closest id and all there are

@@ -81,8 +81,8 @@ class StatisticsCheck {
   std::int64_t record_, row_begin_, row_end_;
   RecordInfo info_;
   ThreadPool& pool_;
-  int layer_ = -1;    ///< index of the layer whose statistics are in memory
-  std::string name_;  ///< of the current head
+  int layer_ = -1;     ///< index of the layer whose statistics are in memory
+  std::string name_;   ///< of the current head
   bool base_ = false;  ///< what is checked now: statistics without interventions
   std::map<std::string, Buffer<float>, std::less<>> stored_;
   std::map<std::string, Check> checks_;

@@ -41,8 +41,8 @@ struct RecordShape {
   std::int64_t segments;
   bool rows_changed;  ///< by interventions: there are row plans
   bool has_base;      ///< statistics without interventions are there as well
-  bool generates;  ///< rows come in small blocks after the prompt: they are stored without filters, so that
-                   ///< they can be written in place
+  bool generates;     ///< rows come in small blocks after the prompt: they are stored without filters, so that
+                      ///< they can be written in place
   std::int64_t query_begin, query_end;  ///< rows kept for replay
   std::int64_t blocks;                  ///< overview blocks per side
 };

@@ -195,7 +195,8 @@ void RecordWriter::grow_rows(std::int64_t rows) {
 }
 
 void RecordWriter::write_base_rows(const LayerRows& rows) {
-  const Sizes start{extent(rows.index), 0, extent(rows.row_begin)}, count{1, extent(shape_.heads), extent(rows.num_rows)};
+  const Sizes start{extent(rows.index), 0, extent(rows.row_begin)},
+      count{1, extent(shape_.heads), extent(rows.num_rows)};
   for (const StatisticInfo& info : statistics()) {
     if (info.kind != StatisticKind::row || !info.recorded || info.id == "group_mass") continue;
     const void* values = info.id == "jmax" ? static_cast<const void*>(rows.jmax) : row_values(rows, info.id);

@@ -56,8 +56,8 @@ void PromptProbe::attended(int layer, const AttentionFacts& facts) {
     const PhaseClock::Scope timed(context_.clock.sink);
     context_.sink.write_rows(rows);
     if (context_.record.rows_changed)
-      context_.sink.write_row_plan(
-          rows.index, capture::RowPlan(context_.program_of(rows.index), context_.engine.spec().num_heads));
+      context_.sink.write_row_plan(rows.index,
+                                   capture::RowPlan(context_.program_of(rows.index), context_.engine.spec().num_heads));
     if (!facts.topk.empty()) context_.sink.write_topk(facts.topk);
   }
   context_.write_base(rows, facts.base);

@@ -82,8 +82,7 @@ class CaptureRun {
         generates_(any_generates(inputs)),
         session_(engine, {.rows_follow = generates_, .sequences_follow = inputs.size() > 1}),
         ends_(end_ids(engine)),
-        logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {
-  }
+        logits_(static_cast<std::size_t>(engine.spec().vocab_size)) {}
 
   /// True when the record is complete. @error whatever stopped it, after end_record()
   void record(std::size_t number) {

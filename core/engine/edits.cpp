@@ -14,9 +14,12 @@ using kernels::KeyRun;
 
 intervention::ModelShape shape_of(const formats::ModelSpec& spec) {
   const bool experts = spec.moe.num_experts > 0;
-  return {spec.num_layers, spec.num_heads,
-          spec.num_kv_heads, spec.head_dim,
-          static_cast<int>(spec.hidden_size), experts ? 0 : static_cast<int>(spec.intermediate_size)};
+  return {spec.num_layers,
+          spec.num_heads,
+          spec.num_kv_heads,
+          spec.head_dim,
+          static_cast<int>(spec.hidden_size),
+          experts ? 0 : static_cast<int>(spec.intermediate_size)};
 }
 
 Edits::Edits(const formats::ModelSpec& spec, std::span<const intervention::Intervention> stack)
@@ -139,8 +142,7 @@ namespace {
 class KeptRows final : public kernels::RowTap {
  public:
   KeptRows(int num_heads, std::vector<std::int64_t> positions)
-      : positions_(std::move(positions)),
-        rows_(static_cast<std::size_t>(num_heads) * positions_.size()) {}
+      : positions_(std::move(positions)), rows_(static_cast<std::size_t>(num_heads) * positions_.size()) {}
 
   bool wants(int, std::int64_t position) const override {
     return std::binary_search(positions_.begin(), positions_.end(), position);

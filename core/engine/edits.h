@@ -33,7 +33,7 @@ class Edits {
   /// Attention of the prompt in a layer is about to run: finds the keys that steps depend on by running it once before,
   /// if there are such steps. `out_ihd` is overwritten.
   void find_keys(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int layer, kernels::AttentionInputs in,
-                  float* out_ihd, std::int64_t out_stride);
+                 float* out_ihd, std::int64_t out_stride);
 
   bool changes_rows() const;  ///< of any layer
   /// [H] what the kernels do to rows of a layer; null = nothing.
@@ -52,11 +52,13 @@ class Edits {
 
  private:
   intervention::LayerProgram& layer(int number) { return program_.layers[static_cast<std::size_t>(number)]; }
-  const intervention::LayerProgram& layer(int number) const { return program_.layers[static_cast<std::size_t>(number)]; }
-  void find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int layer, const kernels::AttentionInputs& in,
-                  float* out_ihd, std::int64_t out_stride);
-  void find_gaze(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int layer, const kernels::AttentionInputs& in,
-                 float* out_ihd, std::int64_t out_stride);
+  const intervention::LayerProgram& layer(int number) const {
+    return program_.layers[static_cast<std::size_t>(number)];
+  }
+  void find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int layer,
+                  const kernels::AttentionInputs& in, float* out_ihd, std::int64_t out_stride);
+  void find_gaze(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int layer,
+                 const kernels::AttentionInputs& in, float* out_ihd, std::int64_t out_stride);
   void set_runs(int layer, std::span<const intervention::StepRef> steps, std::vector<kernels::KeyRun> runs);
 
   intervention::ModelShape shape_;

@@ -34,12 +34,12 @@ class AttentionHook {
 
 struct ForwardRequest {
   std::span<const std::int32_t> ids = {};
-  std::int64_t start = 0;  ///< position of ids[0]; rows before it are in the cache
+  std::int64_t start = 0;              ///< position of ids[0]; rows before it are in the cache
   std::int64_t num_prompt_tokens = 0;  ///< of the first ids of a sequence, for interventions; 0 = all of them
   LayerObserver* observer = nullptr;
   PhaseClock* clock = nullptr;  ///< required with an observer
   AttentionHook* hook = nullptr;
-  Edits* edits = nullptr;  ///< interventions; on the CPU only
+  Edits* edits = nullptr;            ///< interventions; on the CPU only
   DType operand_dtype = DType::f32;  ///< q, k and v are rounded to it before they are multiplied
   std::string_view phase = "prefill";
   ProgressCallback progress = {};

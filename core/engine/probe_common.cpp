@@ -39,8 +39,7 @@ RecordContext::RecordContext(const Engine::Impl& owner, const capture::CapturePl
   const std::size_t column_sets = generates ? plan.layers.size() : std::min<std::size_t>(1, plan.layers.size());
   for (std::size_t set = 0; set < column_sets; ++set) {
     columns.emplace_back(ColumnLayout{spec.num_heads, record.num_rows, block_count}).clear(engine.pool);
-    if (record.has_base)
-      base_columns.emplace_back(ColumnLayout{spec.num_heads, record.num_rows, 0}).clear(engine.pool);
+    if (record.has_base) base_columns.emplace_back(ColumnLayout{spec.num_heads, record.num_rows, 0}).clear(engine.pool);
   }
 }
 

@@ -49,7 +49,7 @@ struct RecordContext {
   std::vector<std::uint8_t> group_of_key;
   std::vector<int> index_of_layer;  ///< [L]
   std::int64_t block_edge = 0, block_count = 0;
-  std::vector<ColumnArrays> columns;  ///< one per recorded layer when rows are generated, else one for all
+  std::vector<ColumnArrays> columns;       ///< one per recorded layer when rows are generated, else one for all
   std::vector<ColumnArrays> base_columns;  ///< as many, where statistics without interventions are recorded
   PhaseClock clock;
 };

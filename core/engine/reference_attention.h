@@ -25,7 +25,8 @@ using ReferenceVisitor = std::function<void(const ReferenceRow& row)>;
 
 /// Runs the model again with float64 attention (scores, softmax and the weighted sum in double, rows materialised one
 /// at a time) and hands every row of every map to `visit`: the independent forward that `verify --model` compares
-/// replayed maps with. Interventions act as their float64 twins say. Everything else (projections, norms) is the ordinary f32 arithmetic.
+/// replayed maps with. Interventions act as their float64 twins say. Everything else (projections, norms) is the
+/// ordinary f32 arithmetic.
 /// @param visit  called from one thread, layer by layer, head by head, rows ascending
 /// @error cancelled; unsupported (a model that is not causal)
 void reference_forward(Engine& engine, std::span<const std::int32_t> ids, const ReferenceOptions& options,

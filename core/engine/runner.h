@@ -12,7 +12,7 @@ struct MapRows {
   std::int64_t first_row = 0, num_rows = 0, num_keys = 0;
   const float* q_ihd = nullptr;  ///< queries of these rows, all heads
   std::int64_t q_stride = 0;
-  const float* lse_i = nullptr;  ///< of these rows
+  const float* lse_i = nullptr;                    ///< of these rows
   const kernels::RowProgram* program_h = nullptr;  ///< [H] what interventions do to rows
 };
 

@@ -72,7 +72,9 @@ Program Builder::finish() {
     }
   }
   const auto& layers = program_.layers;
-  if (program_.embeddings.empty() && std::all_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.empty(); })) return {};
+  if (program_.embeddings.empty() &&
+      std::all_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.empty(); }))
+    return {};
   return std::move(program_);
 }
 

@@ -148,8 +148,7 @@ LayerValues layer_values_from(const Json& json, const std::string& path) {
 }
 
 Inputs inputs_from(const Json& json, const std::string& path) {
-  allow_only(json, path,
-             {"spans", "other_spans", "head_values", "layer_values", "source_ids", "sink_dims", "neurons"});
+  allow_only(json, path, {"spans", "other_spans", "head_values", "layer_values", "source_ids", "sink_dims", "neurons"});
   Inputs inputs;
   for (const auto& [key, spans] : {std::pair("spans", &inputs.spans), std::pair("other_spans", &inputs.other_spans)})
     if (const Json* list = array_at(json, key, path))
@@ -292,7 +291,8 @@ InterventionFile intervention_file_from_json(const Json& json) {
                 {.file = {}, .field = "schema", .offset = {}, .hint = {}});
   }
   const std::string kind = json_string_or(json, "kind", "intervention");
-  if (kind != "intervention" && kind != "procedure") refuse("kind", fmt::format("expected intervention or procedure, found '{}'", kind));
+  if (kind != "intervention" && kind != "procedure")
+    refuse("kind", fmt::format("expected intervention or procedure, found '{}'", kind));
   InterventionFile file;
   if (const Json* model = json_find(json, "model")) file.model = *model;
   if (const Json* evidence = json_find(json, "evidence")) file.evidence = *evidence;

@@ -1,5 +1,3 @@
-#include "core/intervention/method.h"
-
 #include <algorithm>
 #include <cmath>
 
@@ -7,6 +5,7 @@
 
 #include "base/error.h"
 #include "core/heads/head_set.h"
+#include "core/intervention/registry.h"
 
 namespace headlight::intervention {
 namespace {
@@ -33,14 +32,28 @@ const Json& entry(const Json& json, HeadId head) {
 
 }  // namespace
 
-const std::vector<Method>& methods() {
-  static const std::vector<Method> all = [] {
+namespace {
+
+std::vector<Method>& method_list() {
+  static std::vector<Method> all = [] {
     std::vector<Method> list;
     for (auto group : {head_output_methods(), score_methods(), weight_methods(), span_methods(), block_methods()})
       for (Method& method : group) list.push_back(std::move(method));
     return list;
   }();
   return all;
+}
+
+}  // namespace
+
+const std::vector<Method>& methods() {
+  return method_list();
+}
+
+void register_method(Method method) {
+  for (const Method& known : method_list())
+    if (known.id == method.id) throw Error(Errc::bad_format, fmt::format("there is a method '{}' already", method.id));
+  method_list().push_back(std::move(method));
 }
 
 const Method& require_method(std::string_view id) {
@@ -163,8 +176,8 @@ std::vector<kernels::KeyRange> Resolved::other_spans(bool required) const {
   for (const kernels::KeyRange& a : spans())
     for (const kernels::KeyRange& b : others)
       if (std::max(a.begin, b.begin) < std::min(a.end, b.end))
-        refuse("inputs.other_spans", fmt::format("tokens {} to {} are in both sets", std::max(a.begin, b.begin),
-                                                 std::min(a.end, b.end)));
+        refuse("inputs.other_spans",
+               fmt::format("tokens {} to {} are in both sets", std::max(a.begin, b.begin), std::min(a.end, b.end)));
   return others;
 }
 
@@ -177,11 +190,12 @@ std::vector<int> Resolved::changed_layers() const {
 
 const std::vector<float>& Resolved::layer_values(int layer) const {
   const auto& all = source_.inputs.layer_values;
-  const auto found = std::find_if(all.begin(), all.end(), [&](const LayerValues& entry) { return entry.layer == layer; });
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const LayerValues& entry) { return entry.layer == layer; });
   if (found == all.end()) refuse("inputs.layer_values", fmt::format("there is no vector for layer {}", layer));
   if (found->values.size() != static_cast<std::size_t>(shape_.hidden_size))
-    refuse("inputs.layer_values", fmt::format("expected {} numbers for layer {}, found {}", shape_.hidden_size, layer,
-                                              found->values.size()));
+    refuse("inputs.layer_values",
+           fmt::format("expected {} numbers for layer {}, found {}", shape_.hidden_size, layer, found->values.size()));
   return found->values;
 }
 

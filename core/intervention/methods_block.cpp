@@ -28,15 +28,14 @@ void compile_blur(const Resolved& in, Builder& builder) {
 void compile_residual(const Resolved& in, Builder& builder) {
   refuse_heads(in);
   for (const int layer : in.changed_layers())
-    builder.layer(layer).residuals.push_back({in.rows(), static_cast<float>(in.number("alpha", layer_of(layer))),
-                                              builder.keep(in.layer_values(layer))});
+    builder.layer(layer).residuals.push_back(
+        {in.rows(), static_cast<float>(in.number("alpha", layer_of(layer))), builder.keep(in.layer_values(layer))});
 }
 
 /// y' = scale y
 void compile_block(const Resolved& in, Builder& builder) {
   refuse_heads(in);
-  const auto block =
-      in.text("block") == "attention" ? BlockStep::Block::attention : BlockStep::Block::feed_forward;
+  const auto block = in.text("block") == "attention" ? BlockStep::Block::attention : BlockStep::Block::feed_forward;
   for (const int layer : in.changed_layers())
     builder.layer(layer).blocks.push_back({block, in.rows(), static_cast<float>(in.number("scale", layer_of(layer)))});
 }
@@ -53,7 +52,8 @@ void compile_neurons(const Resolved& in, Builder& builder) {
       in.refuse("inputs.neurons",
                 fmt::format("unit {} does not exist, a layer has {}", neuron, in.shape().intermediate_size));
   for (const int layer : in.changed_layers())
-    builder.layer(layer).neurons.push_back({in.rows(), neurons, static_cast<float>(in.number("scale", layer_of(layer)))});
+    builder.layer(layer).neurons.push_back(
+        {in.rows(), neurons, static_cast<float>(in.number("scale", layer_of(layer)))});
 }
 
 }  // namespace
@@ -63,8 +63,9 @@ std::vector<Method> block_methods() {
       {.id = "embedding-blur",
        .title = "Blurred input",
        .formula = "embeddings of the spans: x'_j = (1 - mix) x_j + mix * mean of x over the spans",
-       .source = "Looking Beyond Text: Reducing Language bias in Large Vision-Language Models via Multimodal Dual-Attention "
-                 "and Soft-Image Guidance",
+       .source =
+           "Looking Beyond Text: Reducing Language bias in Large Vision-Language Models via Multimodal Dual-Attention "
+           "and Soft-Image Guidance",
        .hook = "input",
        .parameters = {number_parameter("mix", 1.0, 0.0, 1.0, 0.0, "1: the spans say nothing but their mean.")},
        .compile = compile_blur},

@@ -23,8 +23,8 @@ RowStep span_step(const Resolved& in, RowOp op) {
 }
 
 /// Runs of two disjoint sets, ascending; what would be 0 is left out where `skip_zero`.
-std::vector<KeyRun> two_sets(const std::vector<KeyRange>& first, double first_value, const std::vector<KeyRange>& second,
-                             double second_value, bool skip_zero) {
+std::vector<KeyRun> two_sets(const std::vector<KeyRange>& first, double first_value,
+                             const std::vector<KeyRange>& second, double second_value, bool skip_zero) {
   std::vector<KeyRun> runs;
   for (const auto& [spans, value] : {std::pair(&first, first_value), std::pair(&second, second_value)})
     for (const KeyRange& span : *spans)
@@ -45,16 +45,17 @@ void compile_raise(const Resolved& in, Builder& builder) {
   RowStep step = span_step(in, RowOp::raise);
   if (in.flag("last_row_only")) step.rows.begin = std::max(step.rows.begin, in.prompt().num_tokens - 1);
   for (const HeadId head : in.heads())
-    add_with_runs(builder, head, step, two_sets(spans, in.number("alpha", head), others, in.number("beta", head), true));
+    add_with_runs(builder, head, step,
+                  two_sets(spans, in.number("alpha", head), others, in.number("beta", head), true));
 }
 
 /// A'_j ~ lambda A_j on the spans, lambda_other A_j on the others.
 void compile_span_weights(const Resolved& in, Builder& builder) {
   const auto spans = in.spans(), others = in.other_spans(false);
   for (const HeadId head : in.heads())
-    add_with_runs(builder, head, span_step(in, RowOp::bias),
-                  two_sets(spans, std::log(in.number("lambda", head)), others, std::log(in.number("lambda_other", head)),
-                           true));
+    add_with_runs(
+        builder, head, span_step(in, RowOp::bias),
+        two_sets(spans, std::log(in.number("lambda", head)), others, std::log(in.number("lambda_other", head)), true));
 }
 
 /// Keys of the spans share `share` of a row, all others the rest.
@@ -83,7 +84,8 @@ int gaze_layer(const Resolved& in) {
   const int last = in.shape().num_layers - 1;
   const std::int64_t given = in.integer("from_layer");
   const auto layer = given >= 0 ? given : std::lround(11.0 * last / 31.0);
-  if (layer > last) in.refuse("params.from_layer", fmt::format("layer {} does not exist, the last one is {}", layer, last));
+  if (layer > last)
+    in.refuse("params.from_layer", fmt::format("layer {} does not exist, the last one is {}", layer, last));
   return static_cast<int>(layer);
 }
 
@@ -102,7 +104,8 @@ void compile_gift(const Resolved& in, Builder& builder) {
   std::vector<std::pair<double, LaterStep>> targets;
   for (const HeadId head : in.heads()) {
     // Layers 12 to 22 of a model of 32, unless some are named.
-    if (open && (head.layer < std::lround(12.0 * last / 31.0) || head.layer > std::lround(22.0 * last / 31.0))) continue;
+    if (open && (head.layer < std::lround(12.0 * last / 31.0) || head.layer > std::lround(22.0 * last / 31.0)))
+      continue;
     targets.emplace_back(in.number("alpha", head), LaterStep{head.layer, builder.add(head, step)});
   }
   for (std::size_t begin = 0; begin < targets.size();) {  // heads with the same strength share their weights
@@ -123,8 +126,9 @@ std::vector<Method> span_methods() {
       {.id = "raise-scores",
        .title = "Fixing Imbalanced Attention, and PAI",
        .formula = "s'_j = s_j + alpha |s_j| on the spans, s_j + beta |s_j| on the other spans",
-       .source = "Fixing Imbalanced Attention to Mitigate In-Context Hallucination of Large Vision-Language Model; Paying "
-                 "More Attention to Image: A Training-Free Method for Alleviating Hallucination in LVLMs",
+       .source =
+           "Fixing Imbalanced Attention to Mitigate In-Context Hallucination of Large Vision-Language Model; Paying "
+           "More Attention to Image: A Training-Free Method for Alleviating Hallucination in LVLMs",
        .hook = "scores",
        .parameters = {number_parameter("alpha", 0.7, 0.0, 2.0, 0.0, "How much scores of the spans rise."),
                       number_parameter("beta", 0.3, 0.0, 1.0, 0.0, "How much those of the other spans rise."),
@@ -145,16 +149,18 @@ std::vector<Method> span_methods() {
       {.id = "dual-softmax",
        .title = "Separate softmax for two kinds of tokens (experimental)",
        .formula = "A'_j = (1 - mix) A_j + mix c A_j / m, c = share for keys of the spans, 1 - share for the others",
-       .source = "Looking Beyond Text: Reducing Language bias in Large Vision-Language Models via Multimodal Dual-Attention "
-                 "and Soft-Image Guidance",
+       .source =
+           "Looking Beyond Text: Reducing Language bias in Large Vision-Language Models via Multimodal Dual-Attention "
+           "and Soft-Image Guidance",
        .hook = "weights",
        .parameters = {number_parameter("mix", 1.0, 0.0, 1.0, 0.0, "Share of the separated weights."),
                       number_parameter("share", 0.5, 0.0, 1.0, nullptr, "What the spans get of a row.")},
        .compile = compile_dual_softmax},
       {.id = "gift",
        .title = "GIFT, gaze shift guidance",
-       .formula = "generated rows: A'_j ~ exp(alpha g_j) A_j on the spans, r A_j on the other spans, r = sum exp(alpha g) A "
-                  "/ sum A; g = saliency from the shift of attention along the other spans",
+       .formula =
+           "generated rows: A'_j ~ exp(alpha g_j) A_j on the spans, r A_j on the other spans, r = sum exp(alpha g) A "
+           "/ sum A; g = saliency from the shift of attention along the other spans",
        .source = "Gaze Shift-Guided Cross-modal Fusion Enhancement",
        .hook = "weights",
        .parameters = {number_parameter("alpha", 5.0, 0.0, 10.0, 0.0, "Strength of the weights."),

@@ -117,7 +117,7 @@ struct LayerProgram {
 /// A stack compiled for one model and one prompt: flat steps, nothing in them knows a method by name. Interventions
 /// whose parameters are the identity have left nothing.
 struct Program {
-  std::vector<LayerProgram> layers;                  ///< [L]; empty = nothing is changed
+  std::vector<LayerProgram> layers;  ///< [L]; empty = nothing is changed
   std::vector<EmbeddingStep> embeddings;
   std::vector<std::shared_ptr<const void>> storage;  ///< what the steps point into
   bool empty() const { return layers.empty(); }

@@ -1,15 +1,17 @@
-/* What a plugin of Headlight is: a shared library with one function, headlight_plugin_entry(), that returns a descriptor.
- * Plain C: no type of a C++ library crosses the border. Include this header, implement the function, build
+/* What a plugin of Headlight is: a shared library with one function, headlight_plugin_entry(), that returns a
+ * descriptor. Plain C: no type of a C++ library crosses the border. Include this header, implement the function, build
  *
  *     cc -shared -fPIC -I <here> mine.c -o mine.so
  *
- * and load it with `headlight --plugin mine.so ...`. A plugin runs with the rights of the program: load only what you trust.
+ * and load it with `headlight --plugin mine.so ...`. A plugin runs with the rights of the program: load only what you
+ * trust.
  *
- * Rules. Everything a descriptor points to must live as long as the library. Callbacks return 0 when they are done; else
- * they have called `fail`, or the caller says that they failed. They throw nothing, and keep no pointer they were given.
- * They may run in several threads, each call with its own context.
+ * Rules. Everything a descriptor points to must live as long as the library. Callbacks return 0 when they are done;
+ * else they have called `fail`, or the caller says that they failed. They throw nothing, and keep no pointer they were
+ * given. They may run in several threads, each call with its own context.
  *
- * Versions. HEADLIGHT_PLUGIN_ABI changes when anything here does; a library that was built against another one is refused. */
+ * Versions. HEADLIGHT_PLUGIN_ABI changes when anything here does; a library that was built against another one is
+ * refused. */
 #ifndef HEADLIGHT_PLUGIN_H
 #define HEADLIGHT_PLUGIN_H
 
@@ -25,11 +27,11 @@ extern "C" {
 
 /* A number that a person may set. */
 typedef struct headlight_parameter {
-  const char* name;        /* snake_case */
-  double fallback;         /* its value when it is not given */
-  double low, high;        /* both included */
-  double identity;         /* the value that changes nothing; NaN = there is none. Interventions need one. */
-  const char* doc;         /* one sentence */
+  const char* name; /* snake_case */
+  double fallback;  /* its value when it is not given */
+  double low, high; /* both included */
+  double identity;  /* the value that changes nothing; NaN = there is none. Interventions need one. */
+  const char* doc;  /* one sentence */
 } headlight_parameter;
 
 typedef struct headlight_head {
@@ -62,10 +64,10 @@ typedef struct headlight_changes {
   /* A step on the rows of the scope: s = scores, A = weights, R = their sum, m_g = share of group g of R.
    *   "scale_keys"       <q,k_j> *= value                     "temperature"      s *= constants[0]
    *   "raise"            s_j += |s_j| value                   "bias"             s_j += value; -INFINITY masks
-   *   "weigh_groups"     A_j *= constants[group]              "move_from_sinks"  group 1 keeps constants[0] of its weight
-   *   "set_masses"       groups get shares of R               "mix_uniform"      A = (1-u) A + u R / n, u = constants[0]
-   *   "mix_reversed" "mix_random" "mix_shuffled" "mix_self"   "scale_values"     v_j *= value
-   * Groups are the values 0 to 3 of runs. One step on weights for a row and head. */
+   *   "weigh_groups"     A_j *= constants[group]              "move_from_sinks"  group 1 keeps constants[0] of its
+   * weight "set_masses"       groups get shares of R               "mix_uniform"      A = (1-u) A + u R / n, u =
+   * constants[0] "mix_reversed" "mix_random" "mix_shuffled" "mix_self"   "scale_values"     v_j *= value Groups are the
+   * values 0 to 3 of runs. One step on weights for a row and head. */
   int (*add_step)(void* self, headlight_head head, const char* op, const headlight_run* runs, int64_t num_runs,
                   const float* constants /* [4], or null = zeros */, uint64_t seed);
 
@@ -76,7 +78,7 @@ typedef struct headlight_changes {
 } headlight_changes;
 
 typedef struct headlight_intervention {
-  const char* id;      /* kebab-case, unique: begin with your own name */
+  const char* id; /* kebab-case, unique: begin with your own name */
   const char* title;
   const char* formula; /* one line */
   const char* source;  /* title of the paper, or "" */

@@ -39,7 +39,8 @@ TEST(RowPlan, SurvivesJsonBitForBit) {
 }
 
 TEST(RowPlan, RefusesWhatNoRunWrites) {
-  const std::string step = R"({"op": "weigh_groups", "rows": [0, null], "runs": [[0, 2, 1]], "constants": [1, 0, 0, 0], "seed": 0})";
+  const std::string step =
+      R"({"op": "weigh_groups", "rows": [0, null], "runs": [[0, 2, 1]], "constants": [1, 0, 0, 0], "seed": 0})";
   const auto refused = [&](const std::string& from, const std::string& to, const std::string& field) {
     std::string changed = R"({"heads": [{"heads": [1], "steps": [)" + step + "]}]}";
     changed.replace(changed.find(from), from.size(), to);

@@ -63,6 +63,15 @@ class Roles(CliCase):
         self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "plan.json")
         jsonschema.validate(self.plan(), json.loads(SCHEMA.read_text()))
 
+    def test_roles_under_an_intervention(self):
+        entry = {"method": "head-scale", "params": {"scale": 0}, "scope": {"heads": ["L0H0", "L1H3"]}}
+        self.write("off.json", json.dumps({"schema": "headlight.intervention/1", "interventions": [entry]}))
+        self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "plain.json")
+        self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "plan.json", "--intervention", "off.json")
+        self.assertEqual(self.plan()["interventions"][0]["params"]["scale"], 0)
+        self.assertNotIn("interventions", self.plan("plain.json"))
+        self.assertNotEqual(self.plan()["scores"], self.plan("plain.json")["scores"])
+
     def test_an_interrupted_run_goes_on(self):
         self.run_cli("roles", self.planted, "--suite", "repeats,needles", "-o", "whole.json")
         process = self.spawn("roles", self.planted, "--suite", "repeats,needles", "-o", "plan.json", "--threads", "1",

@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "attention_case.h"
+
 #include "kernels/lse_correction.h"
 
 namespace headlight::kernels::testing {
@@ -171,14 +172,19 @@ TEST(RowProgram, RowsKeepTheirSum) {
   std::mt19937 random(11);
   const std::vector<KeyRun> biases = {{0, 1, 1.3f}, {2, 5, -2.0f}}, groups = {{0, 1, 2}, {1, 3, 1}, {3, 6, 3}},
                             gaze = {{1, 3, 2.5f}, {3, 5, -1}}, pair = {{0, 1, 0}, {4, 5, 0}};
-  const std::vector<RowStep> steps = {
-      step_of(RowOp::bias, biases),           step_of(RowOp::raise, biases),
-      step_of(RowOp::temperature, kNoRuns, {1.7f}), step_of(RowOp::move_from_sinks, groups, {.3f}),
-      step_of(RowOp::move_to_targets, groups, {.6f, 0, 0}), step_of(RowOp::set_masses, groups, {.2f, .5f, .3f, .7f}),
-      step_of(RowOp::shift_gaze, gaze),       step_of(RowOp::swap_keys, pair),
-      step_of(RowOp::mix_uniform, kNoRuns, {.4f}),  step_of(RowOp::mix_reversed, kNoRuns, {.4f}),
-      step_of(RowOp::mix_random, kNoRuns, {.4f}),   step_of(RowOp::mix_shuffled, kNoRuns, {.4f}),
-      step_of(RowOp::mix_self, kNoRuns, {.4f})};
+  const std::vector<RowStep> steps = {step_of(RowOp::bias, biases),
+                                      step_of(RowOp::raise, biases),
+                                      step_of(RowOp::temperature, kNoRuns, {1.7f}),
+                                      step_of(RowOp::move_from_sinks, groups, {.3f}),
+                                      step_of(RowOp::move_to_targets, groups, {.6f, 0, 0}),
+                                      step_of(RowOp::set_masses, groups, {.2f, .5f, .3f, .7f}),
+                                      step_of(RowOp::shift_gaze, gaze),
+                                      step_of(RowOp::swap_keys, pair),
+                                      step_of(RowOp::mix_uniform, kNoRuns, {.4f}),
+                                      step_of(RowOp::mix_reversed, kNoRuns, {.4f}),
+                                      step_of(RowOp::mix_random, kNoRuns, {.4f}),
+                                      step_of(RowOp::mix_shuffled, kNoRuns, {.4f}),
+                                      step_of(RowOp::mix_self, kNoRuns, {.4f})};
   for (const std::int64_t n : {2, 3, 6, 64, 257}) {
     const std::vector<double> row = random_row(random, n);
     for (const RowStep& step : steps) EXPECT_NEAR(sum_of(changed(row, step)), 1.0, 1e-5) << to_string(step.op) << n;
@@ -197,7 +203,8 @@ TEST(RowProgram, ABiasIsAWeightForEveryLength) {
       const auto got = changed(row, step_of(RowOp::bias, bias));
       const double a = row[static_cast<std::size_t>(key)], total = 1.0 + (w - 1.0) * a;
       for (std::int64_t j = 0; j < n; ++j)
-        ASSERT_NEAR(got[static_cast<std::size_t>(j)], row[static_cast<std::size_t>(j)] * (j == key ? w : 1.0) / total, 1e-6);
+        ASSERT_NEAR(got[static_cast<std::size_t>(j)], row[static_cast<std::size_t>(j)] * (j == key ? w : 1.0) / total,
+                    1e-6);
     }
   }
 }
@@ -448,11 +455,13 @@ TEST(LseCorrection, SurvivesCancellation) {
   for (int i = 0; i < 33; ++i)
     for (int d = 0; d < 16; ++d) c.q[static_cast<std::size_t>(i * 16 + d)] = 1.0f;
   for (int j = 0; j < 33; ++j)
-    for (int d = 0; d < 16; ++d) c.k[static_cast<std::size_t>(j * 16 + d)] = j == 0 ? 5.0f : 0.01f * static_cast<float>(j);
+    for (int d = 0; d < 16; ++d)
+      c.k[static_cast<std::size_t>(j * 16 + d)] = j == 0 ? 5.0f : 0.01f * static_cast<float>(j);
   c.attach();
   const std::vector<KeyRun> mask = {{0, 1, kMasked}};
   const RowStep step = step_of(RowOp::bias, mask);
-  const AttentionOutputs got = corrected(c, {{&step, 1}}), want = run_attention(c, 1);
+  const std::vector<RowProgram> program_h = {{&step, 1}};
+  const AttentionOutputs got = corrected(c, program_h), want = run_attention(c, 1);
   for (std::size_t k = 0; k < want.out_ihd.size(); ++k) ASSERT_NEAR(got.out_ihd[k], want.out_ihd[k], 1e-5) << k;
 }
 
@@ -462,7 +471,8 @@ TEST(LseCorrection, EqualsAnExtraDimension) {
   const std::vector<KeyRun> runs = {{0, 1, std::log(3.0f)}};
   const RowStep step = step_of(RowOp::bias, runs);
   c.attach();
-  const AttentionOutputs got = corrected(c, {{&step, 1}, {&step, 1}});
+  const std::vector<RowProgram> program_h(2, {&step, 1});
+  const AttentionOutputs got = corrected(c, program_h);
   wide.in.scale = c.in.scale;
   for (auto* values : {&wide.q, &wide.k, &wide.v}) std::fill(values->begin(), values->end(), 0.0f);
   for (std::size_t i = 0; i < 80; ++i) {
