@@ -8,18 +8,17 @@
 #include <Eigen/Core>
 
 #include "analysis/learning/ranking.h"
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 double cosine(std::span<const double> a, std::span<const double> b) {
   const double ab = std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
   const double aa = std::inner_product(a.begin(), a.end(), a.begin(), 0.0);
   const double bb = std::inner_product(b.begin(), b.end(), b.begin(), 0.0);
-  return aa > 0.0 && bb > 0.0 ? ab / std::sqrt(aa * bb) : kNaN;
+  return aa > 0.0 && bb > 0.0 ? ab / std::sqrt(aa * bb) : kUndefined;
 }
 
 // a ln(a / m), 0 for a = 0.
@@ -35,7 +34,7 @@ double jensen_shannon(std::span<const double> a, std::span<const double> b) {
     mass_a += a[j];
     mass_b += b[j];
   }
-  return mass_a > 0.0 && mass_b > 0.0 ? std::max(0.0, 0.5 * sum / std::log(2.0)) : kNaN;
+  return mass_a > 0.0 && mass_b > 0.0 ? std::max(0.0, 0.5 * sum / std::log(2.0)) : kUndefined;
 }
 
 double total_variation(std::span<const double> a, std::span<const double> b) {
@@ -45,7 +44,7 @@ double total_variation(std::span<const double> a, std::span<const double> b) {
     mass_a += a[j];
     mass_b += b[j];
   }
-  return mass_a > 0.0 && mass_b > 0.0 ? 0.5 * sum : kNaN;
+  return mass_a > 0.0 && mass_b > 0.0 ? 0.5 * sum : kUndefined;
 }
 
 // Indices of the k largest positive entries, ascending.
@@ -61,14 +60,14 @@ double top_overlap(std::span<const double> a, std::span<const double> b, std::in
   std::vector<std::int64_t> common;
   std::set_intersection(keys_a.begin(), keys_a.end(), keys_b.begin(), keys_b.end(), std::back_inserter(common));
   const auto most = std::max(keys_a.size(), keys_b.size());  // fewer than k where fewer keys are visible
-  return most > 0 ? static_cast<double>(common.size()) / static_cast<double>(most) : kNaN;
+  return most > 0 ? static_cast<double>(common.size()) / static_cast<double>(most) : kUndefined;
 }
 
 double recovered_mass(std::span<const double> a, std::span<const double> b, std::int64_t k) {
   const double all = std::accumulate(a.begin(), a.end(), 0.0);
   double kept = 0.0;
   for (const std::int64_t j : top_keys(b, k)) kept += a[j];
-  return all > 0.0 ? kept / all : kNaN;
+  return all > 0.0 ? kept / all : kUndefined;
 }
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -95,7 +94,7 @@ double compare_rows(RowMeasure measure, std::span<const double> a, std::span<con
     case RowMeasure::recovered_mass:
       return recovered_mass(a, b, k);
   }
-  return kNaN;
+  return kUndefined;
 }
 
 void drop_keys(std::span<double> row_j, std::int64_t first, std::int64_t count) {
@@ -111,13 +110,13 @@ double linear_cka(std::span<const double> x, std::int64_t x_dim, std::span<const
   const Matrix xc = centred(x, x_dim), yc = centred(y, y_dim);
   const double xy = (xc.transpose() * yc).squaredNorm();
   const double xx = (xc.transpose() * xc).norm(), yy = (yc.transpose() * yc).norm();
-  return xx > 0.0 && yy > 0.0 ? std::min(1.0, xy / (xx * yy)) : kNaN;
+  return xx > 0.0 && yy > 0.0 ? std::min(1.0, xy / (xx * yy)) : kUndefined;
 }
 
 std::vector<double> linear_cka_matrix(std::span<const std::vector<double>> x_s, std::int64_t dim, ThreadPool& pool) {
   const auto sets = std::ssize(x_s);
   std::vector<Matrix> centred_s(sets);
-  std::vector<double> norm_s(sets, 0.0), cka(sets * sets, kNaN);
+  std::vector<double> norm_s(sets, 0.0), cka(sets * sets, kUndefined);
   pool.parallel_for(sets, [&](std::int64_t s, int) {
     if (x_s[s].empty()) return;
     centred_s[s] = centred(x_s[s], dim);
