@@ -20,7 +20,7 @@ struct InterventionFile {
   Json model = Json::object();     ///< of the model it was made for; for display
   Json evidence = Json::object();  ///< how its parameters were found
   Stack interventions;
-  std::optional<Contrast> contrast;  ///< where it is a procedure
+  std::optional<Contrast> contrast = {};  ///< where it is a procedure
 };
 
 /// Strict: unknown keys and methods, wrong types and ids that occur twice are errors with the JSON path.
