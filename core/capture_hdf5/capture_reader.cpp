@@ -93,6 +93,8 @@ Buffer<float> FileCapture::statistic(std::int64_t r, std::string_view id, int la
 
 Buffer<float> FileCapture::head_statistic(std::int64_t r, std::string_view id) const {
   check_record(r);
+  if (!single_ && base_statistic(id) && has_own_file(r))  // the corpus holds those with interventions only
+    return with_reader(r, "statistics", [&](const RecordReader& reader) { return reader.head_statistic(id); });
   return single_ ? single_->head_statistic(id) : corpus_->head_statistic(r, id);
 }
 

@@ -20,6 +20,7 @@ class FileSink final : public CaptureSink {
   }
   void begin_record(const RecordHeader& record) override { sink_->begin_record(record); }
   void write_rows(const LayerRows& rows) override { sink_->write_rows(rows); }
+  void write_row_plan(int index, const RowPlan& plan) override { sink_->write_row_plan(index, plan); }
   void write_columns(const LayerColumns& columns) override { sink_->write_columns(columns); }
   void write_dense(const DenseRows& rows) override { sink_->write_dense(rows); }
   void write_topk(std::span<const TopkRow> rows) override { sink_->write_topk(rows); }
