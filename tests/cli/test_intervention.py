@@ -69,7 +69,8 @@ class Interventions(CliCase):
                    {"method": "pasta", "inputs": {"spans": [{"text": "sat on"}]}, "scope": {"layers": [1]}}]
         on = self.stack("on.json", *entries)
         self.run_cli("capture", self.tiny, *PROMPT, "-n", "4", "-o", "on.h5", "--intervention", on)
-        self.run_cli("capture", self.tiny, *PROMPT, "-n", "4", "-o", "off.h5")
+        self.run_cli("capture", self.tiny, *PROMPT, "-o", "off.h5")
+        self.run_cli("capture", self.tiny, *PROMPT, "-o", "prompt.h5", "--intervention", on)
         self.run_cli("verify", "on.h5", "--model", self.tiny)
         info = self.result("info", "on.h5")
         self.assertEqual(info["interventions"]["tuned"]["gamma"], 4)
@@ -84,10 +85,9 @@ class Interventions(CliCase):
         self.run_cli("map", "off.h5", "--head", "0.0", "--rows", "0:5", "-o", "off.npy")
         rows = [read_npy(self.dir / name) for name in ("on.npy", "base.npy")]
         self.assertNotEqual(rows[0], rows[1])
-        self.assertGreater(self.result("compare", "off.h5", "on.h5")["heads"][0]["tv"], 0.01)
+        self.assertGreater(self.result("compare", "off.h5", "prompt.h5")["heads"][0]["tv"], 0.01)
         self.refuse(2, "compare", "off.h5", "--base", mentions=["without interventions"])
         self.refuse(2, "compare", "off.h5", mentions=["--base"])
-        self.run_cli("recover", "--help")
 
     def test_capture_of_a_corpus(self):
         self.write("corpus.jsonl", '{"id": "a", "text": "the cat sat"}\n{"id": "b", "text": "a dog and the cat"}\n')
