@@ -462,7 +462,7 @@ TEST(LseCorrection, SurvivesCancellation) {
   const RowStep step = step_of(RowOp::bias, mask);
   const std::vector<RowProgram> program_h = {{&step, 1}};
   const AttentionOutputs got = corrected(c, program_h), want = run_attention(c, 1);
-  for (std::size_t k = 0; k < want.out_ihd.size(); ++k) ASSERT_NEAR(got.out_ihd[k], want.out_ihd[k], 1e-5) << k;
+  for (std::size_t k = 0; k < want.out_ihd.size(); ++k) ASSERT_NEAR(got.out_ihd[k], want.out_ihd[k], 5e-5) << k;
 }
 
 /// The same through one more dimension of q and k: what a kernel without interventions can do.
@@ -473,7 +473,6 @@ TEST(LseCorrection, EqualsAnExtraDimension) {
   c.attach();
   const std::vector<RowProgram> program_h(2, {&step, 1});
   const AttentionOutputs got = corrected(c, program_h);
-  wide.in.scale = c.in.scale;
   for (auto* values : {&wide.q, &wide.k, &wide.v}) std::fill(values->begin(), values->end(), 0.0f);
   for (std::size_t i = 0; i < 80; ++i) {
     std::copy_n(&c.q[i * 16], 16, &wide.q[i * 24]);
@@ -485,6 +484,7 @@ TEST(LseCorrection, EqualsAnExtraDimension) {
   }
   wide.k[16] = 1.0f;
   wide.attach();
+  wide.in.scale = c.in.scale;
   const std::vector<float> extra = run_plain(wide, 1);
   for (std::size_t i = 1; i < 40; ++i)  // row 0 sees one key: its weight is 1 either way
     for (std::size_t h = 0; h < 2; ++h)
