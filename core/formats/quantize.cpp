@@ -16,7 +16,7 @@ namespace {
 
 using Values = std::span<const float>;
 
-class Bytes {
+class BlockBytes {
  public:
   void put(int byte) { bytes_.push_back(static_cast<std::byte>(byte)); }
   void put_half(std::uint16_t half) {
@@ -47,7 +47,7 @@ int nearest(float x, float scale, int low, int high) {
 }
 
 /// Q4_0, Q5_0: values (q - half) d with q in [0, 2 half). Q4_1, Q5_1: q d + m.
-void put_nibbles(Bytes& out, Values x, int bits, bool with_minimum) {
+void put_nibbles(BlockBytes& out, Values x, int bits, bool with_minimum) {
   const int levels = 1 << bits, half = levels / 2;
   const auto [low, high] = std::minmax_element(x.begin(), x.end());
   const Half d(with_minimum ? (*high - *low) / static_cast<float>(levels - 1) : largest(x) / static_cast<float>(half));
@@ -66,14 +66,14 @@ void put_nibbles(Bytes& out, Values x, int bits, bool with_minimum) {
   for (int j = 0; j < 16; ++j) out.put((q[j] & 15) | ((q[j + 16] & 15) << 4));
 }
 
-void put_q8_0(Bytes& out, Values x) {
+void put_q8_0(BlockBytes& out, Values x) {
   const Half d(largest(x) / 127.0f);
   out.put_half(d.bits);
   for (const float v : x) out.put(nearest(v, d.value, -127, 127) & 255);
 }
 
 /// Q4_K and Q5_K: eight sub-blocks with six-bit scales and minima.
-void put_k45(Bytes& out, Values x, int bits) {
+void put_k45(BlockBytes& out, Values x, int bits) {
   const int levels = 1 << bits;
   std::array<float, 8> scale{}, minimum{};
   for (int i = 0; i < 8; ++i) {
@@ -109,7 +109,7 @@ void put_k45(Bytes& out, Values x, int bits) {
     for (int l = 0; l < 32; ++l) out.put((q[32 * i + l] & 15) | ((q[32 * (i + 1) + l] & 15) << 4));
 }
 
-void put_q6_k(Bytes& out, Values x) {
+void put_q6_k(BlockBytes& out, Values x) {
   std::array<float, 16> scale{};
   for (int i = 0; i < 16; ++i) scale[i] = largest(x.subspan(static_cast<std::size_t>(16 * i), 16)) / 31.0f;
   const Half d(largest(scale) / 127.0f);
@@ -131,7 +131,7 @@ void put_q6_k(Bytes& out, Values x) {
   out.put_half(d.bits);
 }
 
-void put_block(Bytes& out, TensorType type, Values x) {
+void put_block(BlockBytes& out, TensorType type, Values x) {
   switch (type) {
     case TensorType::f16:
       return out.put_half(f32_to_f16(x[0]));
@@ -170,7 +170,7 @@ std::vector<std::byte> quantize_row(TensorType type, std::span<const float> valu
   if (values.size() % block != 0)
     throw Error(Errc::invalid_argument, fmt::format("a row of {} values is not whole blocks of {} ({})", values.size(),
                                                     block, info(type).name));
-  Bytes out;
+  BlockBytes out;
   for (std::size_t i = 0; i < values.size(); i += block) put_block(out, type, values.subspan(i, block));
   return out.take();
 }
