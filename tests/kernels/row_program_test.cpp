@@ -15,8 +15,6 @@
 
 #include "attention_case.h"
 
-#include "kernels/lse_correction.h"
-
 namespace headlight::kernels::testing {
 namespace {
 
@@ -401,51 +399,6 @@ TEST(RowProgram, IntegerWeightsAreCopiesOfTheKey) {
     // Row 0 sees one key and is left alone; there copies and original give the same output.
     for (std::size_t k = 0; k < biased.size(); ++k) EXPECT_NEAR(biased[k], doubled[k], 1e-5) << gamma << " " << k;
   }
-}
-
-/// Output after the kernel, from output and lse of plain attention.
-AttentionOutputs corrected(AttentionCase& c, const std::vector<RowProgram>& program_h) {
-  c.in.program_h = nullptr;
-  AttentionOutputs out = run_attention(c, 2);
-  c.in.program_h = program_h.data();
-  ThreadPool pool(2);
-  correct_rows(pool, c.in, out.out_ihd.data(), std::int64_t{c.in.num_heads} * c.in.head_dim, out.lse.data(),
-               c.in.num_queries);
-  return out;
-}
-
-TEST(LseCorrection, EqualsTheBiasInsideTheKernel) {
-  for (const float gamma : {0.0f, 0.05f, 0.5f, 2.0f, 20.0f}) {
-    AttentionCase c = random_case({65, 65, 6, 2, 32}, 21), window = random_case({65, 65, 6, 2, 32}, 22);
-    AttentionCase cap = window, half = c;
-    window.in.mask.window = 16;
-    cap.in.soft_cap = 4.0f;
-    cap.null_logits = {.5f, -1, 2, 0, 1, 1.5f};
-    half.store_as_bf16();
-    const std::vector<KeyRun> runs = {{0, 1, std::log(gamma)}, {7, 9, 0.3f}};
-    RowStep step = step_of(RowOp::bias, runs), late = step;
-    late.rows.begin = 20;
-    const std::vector<RowStep> both = {step, late};
-    const std::vector<RowProgram> program_h = {{&step, 1}, {nullptr, 0}, {both.data(), 2},
-                                               {&late, 1}, {&step, 1},   {&step, 1}};
-    for (const RowProgram& program : program_h) EXPECT_TRUE(can_correct(program));
-    for (AttentionCase* each : {&c, &window, &cap, &half}) {
-      each->attach();
-      const AttentionOutputs got = corrected(*each, program_h), want = run_attention(*each, 2);
-      for (std::size_t k = 0; k < want.out_ihd.size(); ++k)
-        ASSERT_NEAR(got.out_ihd[k], want.out_ihd[k], 1e-5) << gamma << " " << k;
-      for (std::size_t k = 0; k < want.lse.size(); ++k) ASSERT_NEAR(got.lse[k], want.lse[k], 1e-5) << gamma << " " << k;
-    }
-  }
-}
-
-TEST(LseCorrection, TakesBiasesOfFewKeysOnly) {
-  const std::vector<KeyRun> eight = {{0, 4, 1}, {6, 10, 1}}, nine = {{0, 9, 1}};
-  const RowStep few = step_of(RowOp::bias, eight), many = step_of(RowOp::bias, nine),
-                other = step_of(RowOp::scale_keys, eight);
-  EXPECT_TRUE(can_correct({&few, 1}));
-  EXPECT_FALSE(can_correct({&many, 1}));
-  EXPECT_FALSE(can_correct({&other, 1}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, RowProgramTiers, ::testing::ValuesIn(available_cpu_tiers()),
