@@ -60,7 +60,7 @@ HeadDistance map_distance(const capture::CaptureView& a, const capture::CaptureV
   return distance;
 }
 
-void check_comparable(const capture::CaptureView& a, const capture::CaptureView& b, std::int64_t record) {
+void check_comparable(const capture::CaptureView& a, const capture::CaptureView& b) {
   const auto& ma = a.header().model;
   const auto& mb = b.header().model;
   if (ma.num_layers != mb.num_layers || ma.num_heads != mb.num_heads)
@@ -68,11 +68,6 @@ void check_comparable(const capture::CaptureView& a, const capture::CaptureView&
                 fmt::format("the captures have different shapes: {} layers x {} heads and {} x {}", ma.num_layers,
                             ma.num_heads, mb.num_layers, mb.num_heads),
                 {.file = b.name(), .field = {}, .offset = {}, .hint = {}});
-  for (const auto* view : {&a, &b})
-    if (record < 0 || record >= view->num_records())
-      throw Error(Errc::invalid_argument,
-                  fmt::format("expected a record within 0-{}, found {}", view->num_records() - 1, record),
-                  {.file = view->name(), .field = "record", .offset = {}, .hint = {}});
 }
 
 // Tokens of the rows; a generated last token has no row.
@@ -105,7 +100,7 @@ HeadDistances head_distances(const capture::CaptureView& a, const capture::Captu
                              const DistanceOptions& options, ThreadPool& pool, std::stop_token stop,
                              const std::function<void(std::int64_t, std::int64_t)>& progress) {
   const std::int64_t record = options.record;
-  check_comparable(a, b, record);
+  check_comparable(a, b);
   const auto record_a = a.record(record), record_b = b.record(record);
   const Extent extent{std::max(record_a.replay_row_begin, record_b.replay_row_begin),
                       std::min(record_a.replay_row_end, record_b.replay_row_end),

@@ -251,7 +251,7 @@ Verb capture_verb() {
       .examples = {"headlight capture smollm2-135m -p 'The cat sat on the mat' -o cat.h5",
                    "headlight capture smollm2-135m -f book.txt --level summary -o book.h5",
                    "headlight capture smollm2-135m -f book.txt --estimate",
-                   "headlight capture smollm2-135m -f book.txt --intervention sinks.json -o changed.h5",
+                   "headlight capture smollm2-135m -f a.txt --intervention sinks.json -o b.h5",
                    "headlight capture smollm2-135m --corpus prompts.jsonl -o corpus.h5"},
       .define = [](CLI::App& app) -> Action {
         auto options = std::make_shared<CaptureOptions>();

@@ -79,6 +79,12 @@ void compare_captures(Invocation& invocation, const CompareOptions& options) {
   check_not_input(options.output, {options.a, options.b});
   const capture::OpenCaptureOptions open{.allow_incomplete = options.allow_incomplete, .check_manifest = false};
   const auto a = capture::open_capture(options.a, open), b = capture::open_capture(options.b, open);
+  for (const auto* view : {a.get(), b.get()})
+    if (options.distance.record >= view->num_records())
+      throw Error(
+          Errc::invalid_argument,
+          fmt::format("expected a record within 0-{}, found {}", view->num_records() - 1, options.distance.record),
+          {.file = view->name(), .field = "--record", .offset = {}, .hint = {}});
   ThreadPool pool(options.threads > 0 ? options.threads : ThreadPool::available_threads());
   ProgressBar progress(invocation);
   auto found = head_distances(*a, *b, options.distance, pool, invocation.stop,

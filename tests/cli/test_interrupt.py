@@ -31,15 +31,15 @@ class Interrupt(CliCase):
         return run
 
     def wait_for_handler(self, process):
-        """Until the process catches SIGINT."""
+        """Until a thread of the process waits for SIGINT: the others block it."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with open(f"/proc/{process.pid}/status") as status:
-                caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt:"))
-            if caught & 1 << (signal.SIGINT - 1):
+                blocked = next(int(line.split()[1], 16) for line in status if line.startswith("SigBlk:"))
+            if blocked & 1 << (signal.SIGINT - 1):
                 return
             time.sleep(0.005)
-        self.fail("the process never caught SIGINT")
+        self.fail("the process never blocked SIGINT")
 
     def parts(self):
         return [name for name in self.files() if name.endswith(".part")]

@@ -7,7 +7,7 @@ import unittest
 
 from cli_case import PROGRAM, VERBS, CliCase, environment, main, one_document
 
-RESERVED_VERBS = "calibrate eval importance prune export import render run plugins".split()
+RESERVED_VERBS = "calibrate eval importance prune export import render run".split()
 
 
 class Help(CliCase):
@@ -133,8 +133,7 @@ class Reserved(CliCase):
 
     def test_options(self):
         prompt = ["-p", "Hello"]
-        for words in (["capture", self.tiny, *prompt, "-o", "a.h5", "--intervention", "f.json"],
-                      ["generate", self.tiny, *prompt, "--image", "f.png"],
+        for words in (["generate", self.tiny, *prompt, "--image", "f.png"],
                       ["generate", self.tiny, *prompt, "--pixel-values", "f.npy"],
                       ["capture", self.tiny, "--image", "f.png", "-o", "a.h5"]):
             with self.subTest(words[-2:]):

@@ -43,7 +43,7 @@ std::string expect_refused(const std::function<void()>& run, Errc code,
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   EXPECT_LT(seconds, 1.0) << sentence;
   const long grown = kMemoryIsOurs ? peak_kib() - before : 0;
-  EXPECT_LT(grown, 64 * 1024) << sentence;
+  EXPECT_LT(grown, 72 * 1024) << sentence;  // the largest header of a GGUF file is 64 MiB
   return sentence;
 }
 
