@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "core/engine/edits.h"
 #include "core/intervention/intervention_file.h"
 #include "core/intervention/method.h"
 #include "core/intervention/program.h"
@@ -32,7 +33,7 @@ capture::CapturePlan plan_of(const capture::ModelInfo& model, capture::CaptureLe
 
 }  // namespace
 
-StackEffect effect_of(const Stack& stack, const capture::ModelInfo& model, std::int64_t prompt_tokens) {
+StackEffect effect_of(const Stack& stack, const intervention::ModelShape& model, std::int64_t prompt_tokens) {
   const Stack enabled = enabled_of(stack);
   // Activations of another text are read from a run: not known here, and they act on head outputs.
   Stack compiled;
@@ -43,13 +44,7 @@ StackEffect effect_of(const Stack& stack, const capture::ModelInfo& model, std::
     else
       compiled.push_back(entry);
   }
-  const intervention::Program program = intervention::compile(compiled,
-                                                              {.num_layers = model.num_layers,
-                                                               .num_heads = model.num_heads,
-                                                               .num_kv_heads = model.num_kv_heads,
-                                                               .head_dim = model.head_dim,
-                                                               .hidden_size = model.hidden_size},
-                                                              {.num_tokens = prompt_tokens});
+  const intervention::Program program = intervention::compile(compiled, model, {.num_tokens = prompt_tokens});
   for (const auto& layer : program.layers)
     if (!layer.steps_h.empty()) return StackEffect::attention;
   return outputs || !program.empty() ? StackEffect::head_outputs : StackEffect::none;
@@ -76,7 +71,8 @@ LiveResult LiveSession::run(const Prompt& prompt, const Stack& stack, std::stop_
   Stack enabled = enabled_of(stack);
   intervention::look_up_spans(enabled, prompt.record.text, places_of(prompt.record));
   const std::vector<std::int32_t> ids = token_ids_of(prompt.record);
-  const StackEffect effect = effect_of(enabled, model_.info(), static_cast<std::int64_t>(ids.size()));
+  const StackEffect effect =
+      effect_of(enabled, engine::shape_of(model_.file().spec), static_cast<std::int64_t>(ids.size()));
 
   if (!base_ || base_ids_ != ids) {
     base_.reset();

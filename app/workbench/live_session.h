@@ -8,6 +8,7 @@
 #include "app/workbench/model_host.h"
 #include "app/workbench/next_tokens.h"
 #include "core/capture/capture_view.h"
+#include "core/intervention/program.h"
 
 namespace headlight::workbench {
 
@@ -58,6 +59,7 @@ class LiveSession {
 /// What a stack does to a pass.
 enum class StackEffect { none, head_outputs, attention };
 /// @error invalid_argument  as intervention::compile()
-StackEffect effect_of(const intervention::Stack& stack, const capture::ModelInfo& model, std::int64_t prompt_tokens);
+StackEffect effect_of(const intervention::Stack& stack, const intervention::ModelShape& model,
+                      std::int64_t prompt_tokens);
 
 }  // namespace headlight::workbench
