@@ -85,18 +85,13 @@ int add_step(void* self, headlight_head head, const char* op, const headlight_ru
     check_head(changes.in.shape(), head);
     const auto known = op != nullptr ? kernels::row_op_of(op) : std::nullopt;
     if (!known) refuse_descriptor(fmt::format("the plugin uses an unknown step '{}'", or_empty(op)));
-    kernels::RowStep step;
-    step.op = *known;
-    step.rows = changes.in.rows();
+    kernels::RowStep step = changes.in.step(*known);
     step.seed = seed;
     for (int n = 0; n < 4 && constants != nullptr; ++n) {
       if (!std::isfinite(constants[n])) refuse_descriptor("a constant of the plugin is not a number");
       step.constants[n] = constants[n];
     }
-    std::vector<KeyRun> checked = checked_runs(*known, runs, num_runs);
-    step.num_runs = static_cast<std::int64_t>(checked.size());
-    step.runs = changes.builder.keep(std::move(checked));
-    changes.builder.add({head.layer, head.head}, step);
+    changes.builder.add({head.layer, head.head}, step, checked_runs(*known, runs, num_runs));
   });
 }
 

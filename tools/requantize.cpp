@@ -24,13 +24,17 @@ constexpr TensorType kTypes[] = {TensorType::f32,  TensorType::f16,  TensorType:
                                  TensorType::q4_1, TensorType::q5_0, TensorType::q5_1, TensorType::q8_0,
                                  TensorType::q4_k, TensorType::q5_k, TensorType::q6_k};
 
-TensorType parse_type(std::string name) {
-  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::ranges::transform(out, out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return out;
+}
+
+TensorType parse_type(const std::string& name) {
   std::string known;
   for (const TensorType type : kTypes) {
-    std::string own(info(type).name);
-    std::ranges::transform(own, own.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (own == name) return type;
+    const std::string own = lower(info(type).name);
+    if (own == lower(name)) return type;
     known += (known.empty() ? "" : ", ") + own;
   }
   throw Error(Errc::invalid_argument, fmt::format("type: expected one of {}, found \"{}\"", known, name));

@@ -15,6 +15,7 @@
 #include "app/cli/interrupt.h"
 #include "app/cli/invocation.h"
 #include "app/cli/ranges.h"
+#include "app/workbench/command_line.h"
 #include "base/closest_match.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -126,15 +127,7 @@ void fill_standard_streams() {
 
 std::string typed_command(int argc, char** argv) {
   std::string text = "headlight";
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const bool plain = !word.empty() && word.find_first_not_of(
-                                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                            "0123456789-_./=:,+@%") == std::string::npos;
-    std::string quoted;
-    for (const char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    text += plain ? " " + word : " '" + quoted + "'";
-  }
+  for (int i = 1; i < argc; ++i) text += " " + workbench::shell_word(argv[i]);
   return text;
 }
 

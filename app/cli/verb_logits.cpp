@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -8,6 +7,7 @@
 #include "app/cli/intervention_input.h"
 #include "app/cli/npy.h"
 #include "app/cli/progress.h"
+#include "app/workbench/next_tokens.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -28,17 +28,8 @@ Json top_predictions(std::span<const float> logits, int count, const formats::To
   const float largest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float z : logits) sum += std::exp(static_cast<double>(z - largest));
-  std::vector<std::int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto kept = std::min<std::ptrdiff_t>(count, std::ssize(order));
-  std::partial_sort(order.begin(), order.begin() + kept, order.end(), [&](std::int32_t a, std::int32_t b) {
-    return logits[static_cast<std::size_t>(a)] != logits[static_cast<std::size_t>(b)]
-               ? logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)]
-               : a < b;
-  });
   Json list = Json::array();
-  for (std::ptrdiff_t i = 0; i < kept; ++i) {
-    const std::int32_t id = order[static_cast<std::size_t>(i)];
+  for (const std::int32_t id : workbench::likeliest(logits, static_cast<std::size_t>(count))) {
     const float z = logits[static_cast<std::size_t>(id)];
     list.push_back(
         {{"id", id},

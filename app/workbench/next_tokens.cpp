@@ -17,7 +17,17 @@ double log_sum_exp(std::span<const float> logits) {
   return largest + std::log(sum);
 }
 
-std::vector<std::int32_t> best(std::span<const float> logits, std::size_t k) {
+int rank_of(std::span<const float> logits, std::int32_t id) {
+  const float own = logits[static_cast<std::size_t>(id)];
+  int rank = 0;
+  for (std::size_t v = 0; v < logits.size(); ++v)
+    if (logits[v] > own || (logits[v] == own && static_cast<std::int32_t>(v) < id)) ++rank;
+  return rank;
+}
+
+}  // namespace
+
+std::vector<std::int32_t> likeliest(std::span<const float> logits, std::size_t k) {
   std::vector<std::int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   k = std::min(k, ids.size());
@@ -28,16 +38,6 @@ std::vector<std::int32_t> best(std::span<const float> logits, std::size_t k) {
   ids.resize(k);
   return ids;
 }
-
-int rank_of(std::span<const float> logits, std::int32_t id) {
-  const float own = logits[static_cast<std::size_t>(id)];
-  int rank = 0;
-  for (std::size_t v = 0; v < logits.size(); ++v)
-    if (logits[v] > own || (logits[v] == own && static_cast<std::int32_t>(v) < id)) ++rank;
-  return rank;
-}
-
-}  // namespace
 
 NextTokens compare_next_tokens(std::span<const float> base, std::span<const float> changed, int k) {
   HEADLIGHT_CHECK(base.size() == changed.size() && !base.empty() && k >= 0);
@@ -55,8 +55,8 @@ NextTokens compare_next_tokens(std::span<const float> base, std::span<const floa
   }
   result.kl = std::max(0.0, result.kl);  // rounding of nearly equal distributions
 
-  std::vector<std::int32_t> ids = best(base, static_cast<std::size_t>(k));
-  for (const std::int32_t id : best(changed, static_cast<std::size_t>(k)))
+  std::vector<std::int32_t> ids = likeliest(base, static_cast<std::size_t>(k));
+  for (const std::int32_t id : likeliest(changed, static_cast<std::size_t>(k)))
     if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
   for (const std::int32_t id : ids)
     result.top.push_back({id, std::exp(base[static_cast<std::size_t>(id)] - base_norm),

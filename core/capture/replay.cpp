@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "core/capture/replay_head.h"
 #include "core/capture/score_block.h"
+#include "kernels/elementwise.h"
 #include "kernels/row_program.h"
 
 namespace headlight::capture {
@@ -23,15 +24,6 @@ std::int64_t round_up(std::int64_t value, std::int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// Dot products to scores, in place.
-void score_dots(const LayerParameters& parameters, float* row_j, std::int64_t count) {
-  const float cap = parameters.soft_cap;
-  for (std::int64_t j = 0; j < count; ++j) {
-    row_j[j] *= parameters.scale;
-    if (cap > 0.0f) row_j[j] = cap * std::tanh(row_j[j] / cap);
-  }
-}
-
 // Dot products of all visible keys of a row that interventions changed to attention, in place: steps in the order of
 // the kernel.
 void finish_changed_row(const ReplayHead& head, std::int64_t row, KeyRange keys, float* row_j) {
@@ -39,7 +31,7 @@ void finish_changed_row(const ReplayHead& head, std::int64_t row, KeyRange keys,
   kernels::scale_row_keys(program, row, keys, row_j);
   score_dots(head.parameters, row_j, keys.size());
   kernels::change_row_scores(program, row, keys, row_j, 1.0f);
-  for (std::int64_t j = 0; j < keys.size(); ++j) row_j[j] = std::exp(row_j[j] - head.lse_i[row]);
+  kernels::exp_shifted(row_j, keys.size(), 1.0f, head.lse_i[row]);
   kernels::change_row_weights(program, row, keys, row_j);
 }
 

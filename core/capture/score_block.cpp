@@ -81,11 +81,18 @@ void score_rows(const float* q_id, std::int64_t num_rows, const KeyPanel& panel,
   score_groups(q_id, num_rows, panel, group_begin, group_end, out, stride);
 }
 
-void finish_row(const LayerParameters& parameters, float lse, float* row_j, std::int64_t count) {
+void score_dots(const LayerParameters& parameters, float* row_j, std::int64_t count) {
   const float cap = parameters.soft_cap;
-  if (cap > 0.0f)
-    for (std::int64_t j = 0; j < count; ++j) row_j[j] = cap * std::tanh(parameters.scale * row_j[j] / cap);
-  kernels::exp_shifted(row_j, count, cap > 0.0f ? 1.0f : parameters.scale, lse);
+  for (std::int64_t j = 0; j < count; ++j) {
+    row_j[j] *= parameters.scale;
+    if (cap > 0.0f) row_j[j] = cap * std::tanh(row_j[j] / cap);
+  }
+}
+
+void finish_row(const LayerParameters& parameters, float lse, float* row_j, std::int64_t count) {
+  const bool capped = parameters.soft_cap > 0.0f;
+  if (capped) score_dots(parameters, row_j, count);
+  kernels::exp_shifted(row_j, count, capped ? 1.0f : parameters.scale, lse);
 }
 
 }  // namespace headlight::capture

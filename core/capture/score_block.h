@@ -34,6 +34,9 @@ constexpr std::int64_t kScoreRows = 4;
 void score_rows(const float* q_id, std::int64_t num_rows, const KeyPanel& panel, std::int64_t group_begin,
                 std::int64_t group_end, float* out, std::int64_t stride);
 
+/// Dot products of one row to scores, in place: cap(scale dot).
+void score_dots(const LayerParameters& parameters, float* row_j, std::int64_t count);
+
 /// Dot products of one row to attention, in place: exp(cap(scale dot) - lse).
 void finish_row(const LayerParameters& parameters, float lse, float* row_j, std::int64_t count);
 

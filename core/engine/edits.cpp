@@ -167,60 +167,82 @@ class KeptRows final : public kernels::RowTap {
   std::vector<std::vector<float>> rows_;
 };
 
-std::vector<std::int64_t> positions_of(const intervention::GazeDetection& detection) {
+/// Tokens of the questions and the one before each, ascending.
+std::vector<std::int64_t> positions_of(std::span<const intervention::GazeDetection> detections) {
   std::set<std::int64_t> positions;
-  for (const kernels::KeyRange& span : detection.question)
-    for (std::int64_t t = span.begin - 1; t < span.end; ++t) positions.insert(t);
+  for (const intervention::GazeDetection& detection : detections)
+    for (const kernels::KeyRange& span : detection.question)
+      for (std::int64_t t = span.begin - 1; t < span.end; ++t) positions.insert(t);
   return {positions.begin(), positions.end()};
+}
+
+/// Attention of a prompt, run for what it shows before steps act on it.
+class LookingPass {
+ public:
+  LookingPass(ThreadPool& pool, const kernels::AttentionInputs& in)
+      : layout_{in.num_heads, in.num_queries, 0},
+        row_values_(static_cast<std::size_t>(layout_.size())),
+        columns_({in.num_heads, in.num_keys, 0}) {
+    columns_.clear(pool);
+    statistics_ = layout_.statistics(row_values_.data(), 0);
+    columns_.attach(statistics_);
+  }
+
+  /// @param tap  rows that are looked at; null = none
+  void run(ThreadPool& pool, kernels::AttentionWorkspace& workspace, const kernels::AttentionInputs& in, float* out_ihd,
+           std::int64_t out_stride, kernels::RowTap* tap) {
+    kernels::AttentionStatisticsPlan plan;
+    plan.tap = tap;
+    kernels::attention(pool, workspace, in, out_ihd, out_stride, &plan, &statistics_);
+  }
+  const float* received_hj() const { return statistics_.received_hj; }
+
+ private:
+  RowLayout layout_;
+  Buffer<float> row_values_;
+  ColumnArrays columns_;
+  kernels::AttentionStatistics statistics_;
+};
+
+/// How much more each token of the question looks at each image token than the token before it: [h][t][j].
+std::vector<std::vector<std::vector<double>>> gaze_shift(const intervention::GazeDetection& detection,
+                                                         const KeptRows& kept, int num_heads) {
+  std::vector<std::vector<std::vector<double>>> shift_htj(static_cast<std::size_t>(num_heads));
+  for (int h = 0; h < num_heads; ++h)
+    for (const kernels::KeyRange& span : detection.question)
+      for (std::int64_t t = span.begin; t < span.end; ++t) {
+        auto& shift_j = shift_htj[static_cast<std::size_t>(h)].emplace_back();
+        for (const kernels::KeyRange& image : detection.image)
+          for (std::int64_t j = image.begin; j < image.end; ++j)
+            shift_j.push_back(std::max(0.0, kept.at(h, t, j) - kept.at(h, t - 1, j)));
+      }
+  return shift_htj;
 }
 
 }  // namespace
 
 void Edits::find_gaze(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int number,
                       const kernels::AttentionInputs& in, float* out_ihd, std::int64_t out_stride) {
+  KeptRows kept(in.num_heads, positions_of(layer(number).gazes));
+  LookingPass(pool, in).run(pool, workspace, in, out_ihd, out_stride, &kept);
   for (const intervention::GazeDetection& detection : layer(number).gazes) {
-    KeptRows kept(in.num_heads, positions_of(detection));
-    const RowLayout layout{in.num_heads, in.num_queries, 0};
-    Buffer<float> row_values(static_cast<std::size_t>(layout.size()));
-    ColumnArrays columns({in.num_heads, in.num_keys, 0});
-    columns.clear(pool);
-    kernels::AttentionStatistics statistics = layout.statistics(row_values.data(), 0);
-    columns.attach(statistics);
-    kernels::AttentionStatisticsPlan plan;
-    plan.tap = &kept;
-    kernels::attention(pool, workspace, in, out_ihd, out_stride, &plan, &statistics);
-    std::vector<std::vector<std::vector<double>>> shift_htj(static_cast<std::size_t>(in.num_heads));
-    for (int h = 0; h < in.num_heads; ++h)
-      for (const kernels::KeyRange& span : detection.question)
-        for (std::int64_t t = span.begin; t < span.end; ++t) {
-          auto& shift_j = shift_htj[static_cast<std::size_t>(h)].emplace_back();
-          for (const kernels::KeyRange& image : detection.image)
-            for (std::int64_t j = image.begin; j < image.end; ++j)
-              shift_j.push_back(std::max(0.0, kept.at(h, t, j) - kept.at(h, t - 1, j)));
-        }
-    const std::vector<KeyRun> runs = intervention::gaze_runs(detection, intervention::gaze_saliency(shift_htj));
+    const std::vector<double> saliency = intervention::gaze_saliency(gaze_shift(detection, kept, in.num_heads));
+    const std::vector<KeyRun> runs = intervention::gaze_runs(detection, saliency);
     for (const intervention::LaterStep& later : detection.targets) set_runs(later.layer, {&later.step, 1}, runs);
   }
 }
 
 void Edits::find_sinks(ThreadPool& pool, kernels::AttentionWorkspace& workspace, int number,
                        const kernels::AttentionInputs& in, float* out_ihd, std::int64_t out_stride) {
-  const RowLayout layout{in.num_heads, in.num_queries, 0};
-  Buffer<float> row_values(static_cast<std::size_t>(layout.size()));
-  ColumnArrays columns({in.num_heads, in.num_keys, 0});
-  columns.clear(pool);
-  kernels::AttentionStatistics statistics = layout.statistics(row_values.data(), 0);
-  columns.attach(statistics);
-  const kernels::AttentionStatisticsPlan plan;
-  kernels::attention(pool, workspace, in, out_ihd, out_stride, &plan, &statistics);
-
+  LookingPass pass(pool, in);
+  pass.run(pool, workspace, in, out_ihd, out_stride, nullptr);
   std::vector<std::int64_t> rows_j(static_cast<std::size_t>(in.num_keys), 0);
   for (std::int64_t i = 0; i < in.num_queries; ++i) {
     const kernels::KeyRange keys = in.mask.visible(in.query_start + i, in.num_keys);
     for (std::int64_t j = keys.begin; j < keys.end; ++j) ++rows_j[static_cast<std::size_t>(j)];
   }
   for (const intervention::SinkDetection& detection : layer(number).sinks) {
-    const float* received_j = statistics.received_hj + detection.target.head * in.num_keys;
+    const float* received_j = pass.received_hj() + detection.target.head * in.num_keys;
     const auto sinks =
         intervention::detect_sinks(detection, {received_j, static_cast<std::size_t>(in.num_keys)}, rows_j);
     set_runs(number, {&detection.target, 1}, intervention::sink_groups(detection, sinks));

@@ -17,6 +17,12 @@ class Builder {
 
   /// @error invalid_argument  a second step on weights of the same rows and head
   StepRef add(HeadId head, const kernels::RowStep& step);
+  /// The same for a step on these keys.
+  StepRef add(HeadId head, kernels::RowStep step, std::vector<kernels::KeyRun> runs) {
+    step.num_runs = static_cast<std::int64_t>(runs.size());
+    step.runs = keep(std::move(runs));
+    return add(head, step);
+  }
   void add(HeadId head, const HeadOutputStep& step) { layer(head.layer).outputs.push_back(step); }
   void add(const EmbeddingStep& step) { program_.embeddings.push_back(step); }
   LayerProgram& layer(int number) { return program_.layers[static_cast<std::size_t>(number)]; }

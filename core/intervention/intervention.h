@@ -36,6 +36,9 @@ struct Scope {
   RowScope rows;
   Phase phase = Phase::both;
   bool operator==(const Scope&) const = default;
+
+  /// Neither layers nor heads are named: a method may choose its own.
+  bool is_open() const { return layers.empty() && heads.empty() && heads_expression.empty(); }
 };
 
 /// Numbers that belong to one head: a vector [d], or one vector for every row [rows][d].

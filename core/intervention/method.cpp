@@ -139,6 +139,13 @@ kernels::KeyRange Resolved::rows() const {
   return rows;
 }
 
+kernels::RowStep Resolved::step(kernels::RowOp op) const {
+  kernels::RowStep out;
+  out.op = op;
+  out.rows = rows();
+  return out;
+}
+
 const Parameter& Resolved::parameter(std::string_view name) const {
   for (const Parameter& parameter : method_.parameters)
     if (parameter.name == name) return parameter;

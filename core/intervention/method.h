@@ -66,6 +66,8 @@ class Resolved {
   const std::vector<HeadId>& heads() const { return heads_; }
   /// Absolute query rows of scope and phase.
   kernels::KeyRange rows() const;
+  /// A step on these rows.
+  kernels::RowStep step(kernels::RowOp op) const;
 
   double number(std::string_view name, HeadId head) const;
   std::string text(std::string_view name) const;

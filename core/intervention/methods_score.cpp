@@ -15,23 +15,10 @@ using kernels::KeyRun;
 using kernels::RowOp;
 using kernels::RowStep;
 
-RowStep step_on(const Resolved& in, RowOp op) {
-  RowStep step;
-  step.op = op;
-  step.rows = in.rows();
-  return step;
-}
-
 std::vector<KeyRun> runs_of(const std::vector<KeyRange>& spans, double value) {
   std::vector<KeyRun> runs;
   for (const KeyRange& span : spans) runs.push_back({span.begin, span.end, static_cast<float>(value)});
   return runs;
-}
-
-void add_runs(Builder& builder, HeadId head, RowStep step, std::vector<KeyRun> runs) {
-  step.num_runs = static_cast<std::int64_t>(runs.size());
-  step.runs = builder.keep(std::move(runs));
-  builder.add(head, step);
 }
 
 /// -inf for 0: the key is masked.
@@ -42,7 +29,7 @@ double log_weight(double weight) {
 /// s' = tau * s
 void compile_temperature(const Resolved& in, Builder& builder) {
   for (const HeadId head : in.heads()) {
-    RowStep step = step_on(in, RowOp::temperature);
+    RowStep step = in.step(RowOp::temperature);
     step.constants[0] = static_cast<float>(in.number("tau", head));
     builder.add(head, step);
   }
@@ -51,8 +38,7 @@ void compile_temperature(const Resolved& in, Builder& builder) {
 /// s_0 += ln gamma
 void compile_zero_tuning(const Resolved& in, Builder& builder) {
   for (const HeadId head : in.heads())
-    add_runs(builder, head, step_on(in, RowOp::bias),
-             runs_of(in.spans_or_first(), log_weight(in.number("gamma", head))));
+    builder.add(head, in.step(RowOp::bias), runs_of(in.spans_or_first(), log_weight(in.number("gamma", head))));
 }
 
 /// k_j *= scale for the whole group of query heads that reads the key.
@@ -66,8 +52,8 @@ void compile_key_scale(const Resolved& in, Builder& builder) {
     done = group;
     for (int h = 0; h < shape.num_heads; ++h)
       if (grid.kv_head(h) == group.head)
-        add_runs(builder, {head.layer, h}, step_on(in, RowOp::scale_keys),
-                 runs_of(in.spans_or_first(), in.number("scale", head)));
+        builder.add({head.layer, h}, in.step(RowOp::scale_keys),
+                    runs_of(in.spans_or_first(), in.number("scale", head)));
   }
 }
 
@@ -76,14 +62,14 @@ void compile_key_ablation(const Resolved& in, Builder& builder) {
   for (const HeadId head : in.heads()) {
     const double weight = in.number("weight", head);
     if (kind == "mask") {
-      add_runs(builder, head, step_on(in, RowOp::bias), runs_of(in.spans_or_first(), log_weight(weight)));
+      builder.add(head, in.step(RowOp::bias), runs_of(in.spans_or_first(), log_weight(weight)));
     } else if (kind == "zero_value") {
-      add_runs(builder, head, step_on(in, RowOp::scale_values), runs_of(in.spans_or_first(), weight));
+      builder.add(head, in.step(RowOp::scale_values), runs_of(in.spans_or_first(), weight));
     } else {
-      RowStep step = step_on(in, RowOp::weigh_groups);
+      RowStep step = in.step(RowOp::weigh_groups);
       step.constants[0] = 1.0f;
       step.constants[1] = static_cast<float>(weight);
-      add_runs(builder, head, step, runs_of(in.spans_or_first(), 1.0));
+      builder.add(head, step, runs_of(in.spans_or_first(), 1.0));
     }
   }
 }
@@ -120,7 +106,7 @@ void compile_pasta(const Resolved& in, Builder& builder) {
   for (const HeadId head : in.heads()) {
     const PastaBias bias = pasta_bias(in, std::log(in.number("alpha", head)));
     for (const auto& [spans, value] : {std::pair(inside, bias.inside), std::pair(outside, bias.outside)})
-      if (value != 0.0 && !spans.empty()) add_runs(builder, head, step_on(in, RowOp::bias), runs_of(spans, value));
+      if (value != 0.0 && !spans.empty()) builder.add(head, in.step(RowOp::bias), runs_of(spans, value));
   }
 }
 

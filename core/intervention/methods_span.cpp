@@ -15,13 +15,6 @@ using kernels::KeyRun;
 using kernels::RowOp;
 using kernels::RowStep;
 
-RowStep span_step(const Resolved& in, RowOp op) {
-  RowStep step;
-  step.op = op;
-  step.rows = in.rows();
-  return step;
-}
-
 /// Runs of two disjoint sets, ascending; what would be 0 is left out where `skip_zero`.
 std::vector<KeyRun> two_sets(const std::vector<KeyRange>& first, double first_value,
                              const std::vector<KeyRange>& second, double second_value, bool skip_zero) {
@@ -33,28 +26,21 @@ std::vector<KeyRun> two_sets(const std::vector<KeyRange>& first, double first_va
   return runs;
 }
 
-void add_with_runs(Builder& builder, HeadId head, RowStep step, std::vector<KeyRun> runs) {
-  step.num_runs = static_cast<std::int64_t>(runs.size());
-  step.runs = builder.keep(std::move(runs));
-  builder.add(head, step);
-}
-
 /// s'_j = s_j + alpha |s_j| on the spans, beta |s_j| on the others; last row of the prompt and generated rows.
 void compile_raise(const Resolved& in, Builder& builder) {
   const auto spans = in.spans(), others = in.other_spans(false);
-  RowStep step = span_step(in, RowOp::raise);
+  RowStep step = in.step(RowOp::raise);
   if (in.flag("last_row_only")) step.rows.begin = std::max(step.rows.begin, in.prompt().num_tokens - 1);
   for (const HeadId head : in.heads())
-    add_with_runs(builder, head, step,
-                  two_sets(spans, in.number("alpha", head), others, in.number("beta", head), true));
+    builder.add(head, step, two_sets(spans, in.number("alpha", head), others, in.number("beta", head), true));
 }
 
 /// A'_j ~ lambda A_j on the spans, lambda_other A_j on the others.
 void compile_span_weights(const Resolved& in, Builder& builder) {
   const auto spans = in.spans(), others = in.other_spans(false);
   for (const HeadId head : in.heads())
-    add_with_runs(
-        builder, head, span_step(in, RowOp::bias),
+    builder.add(
+        head, in.step(RowOp::bias),
         two_sets(spans, std::log(in.number("lambda", head)), others, std::log(in.number("lambda_other", head)), true));
 }
 
@@ -62,22 +48,21 @@ void compile_span_weights(const Resolved& in, Builder& builder) {
 void compile_dual_softmax(const Resolved& in, Builder& builder) {
   const auto spans = in.spans();
   for (const HeadId head : in.heads()) {
-    RowStep step = span_step(in, RowOp::set_masses);
+    RowStep step = in.step(RowOp::set_masses);
     const double share = in.number("share", head);
     step.constants[0] = static_cast<float>(1.0 - share);
     step.constants[1] = static_cast<float>(share);
     step.constants[3] = static_cast<float>(in.number("mix", head));
-    add_with_runs(builder, head, step, two_sets(spans, 1.0, {}, 0.0, true));
+    builder.add(head, step, two_sets(spans, 1.0, {}, 0.0, true));
   }
 }
 
 /// Weights of the first token of the spans and the first token of the others change places.
 void compile_answer_swap(const Resolved& in, Builder& builder) {
   const std::int64_t a = in.spans().front().begin, b = in.other_spans(true).front().begin;
-  RowStep step = span_step(in, RowOp::swap_keys);
+  RowStep step = in.step(RowOp::swap_keys);
   step.rows.begin = std::max(step.rows.begin, in.prompt().num_tokens - 1);
-  for (const HeadId head : in.heads())
-    add_with_runs(builder, head, step, two_sets({{a, a + 1}}, 0.0, {{b, b + 1}}, 0.0, false));
+  for (const HeadId head : in.heads()) builder.add(head, step, two_sets({{a, a + 1}}, 0.0, {{b, b + 1}}, 0.0, false));
 }
 
 int gaze_layer(const Resolved& in) {
@@ -96,10 +81,9 @@ void compile_gift(const Resolved& in, Builder& builder) {
   detection.question = in.other_spans(true);
   if (detection.question.front().begin == 0)
     in.refuse("inputs.other_spans", "the first token has no token before it, so that attention cannot have shifted");
-  const Scope& scope = in.source().scope;
-  const bool open = scope.layers.empty() && scope.heads.empty() && scope.heads_expression.empty();
+  const bool open = in.source().scope.is_open();
   const int from = gaze_layer(in), last = in.shape().num_layers - 1;
-  RowStep step = span_step(in, RowOp::shift_gaze);
+  RowStep step = in.step(RowOp::shift_gaze);
   step.rows.begin = std::max(step.rows.begin, in.prompt().num_tokens);
   std::vector<std::pair<double, LaterStep>> targets;
   for (const HeadId head : in.heads()) {

@@ -16,16 +16,9 @@ using kernels::RowOp;
 using kernels::RowStep;
 
 RowStep step_on(const Resolved& in, RowOp op, double constant) {
-  RowStep step;
-  step.op = op;
-  step.rows = in.rows();
+  RowStep step = in.step(op);
   step.constants[0] = static_cast<float>(constant);
   return step;
-}
-
-bool scope_is_open(const Resolved& in) {
-  const Scope& scope = in.source().scope;
-  return scope.layers.empty() && scope.heads.empty() && scope.heads_expression.empty();
 }
 
 /// Sinks S are found on the prompt, then c_S = beta, c_R = 1 + (1 - beta) m_S / m_R.
@@ -33,7 +26,7 @@ void compile_act(const Resolved& in, Builder& builder) {
   const bool over_length = in.text("threshold") == "alpha_over_N";
   for (const HeadId head : in.heads()) {
     // The first two layers and the last one are left out unless they are named.
-    if (scope_is_open(in) && (head.layer < 2 || head.layer > in.shape().num_layers - 2)) continue;
+    if (in.source().scope.is_open() && (head.layer < 2 || head.layer > in.shape().num_layers - 2)) continue;
     SinkDetection detection;
     detection.threshold =
         over_length ? in.number("alpha", head) / static_cast<double>(in.prompt().num_tokens) : in.number("theta", head);
