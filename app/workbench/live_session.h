@@ -30,9 +30,8 @@ struct LiveResult {
 /// A prompt under an intervention stack. The pass without interventions is kept and made again only when the prompt
 /// changes; a stack that is the identity is not run, so before and after are bit for bit the same.
 ///
-/// Passes are recorded at level replay. Where the stack changes attention weights, q and k no longer say what a row
-/// does, and the changed pass is recorded at level summary with block maps: exact maps up to 256 tokens, block maxima
-/// beyond.
+/// Passes are recorded at level replay. Where the stack changes attention weights, the changed pass is recorded at
+/// level summary with block maps: exact maps up to 256 tokens, block maxima beyond.
 class LiveSession {
  public:
   static constexpr int kTopTokens = 10;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/capture/statistics.h"
 #include "core/capture_hdf5/capture_file.h"
 #include "core/capture_hdf5/capture_header_io.h"
 #include "core/capture_hdf5/guard.h"

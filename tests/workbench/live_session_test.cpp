@@ -91,6 +91,18 @@ TEST(LiveSession, MapsOfChangedWeightsAreThoseOfTheChangedPass) {
   EXPECT_NEAR(changed.statistic("received0", sink), (1.0 + 0.0 * 23) / 24, 1e-4) << "the first row sees nothing else";
 }
 
+TEST(LiveSession, KnowsTheHiddenUnitsOfTheModel) {
+  PlantedHost planted;
+  LiveSession live(*planted.host);
+  intervention::Intervention units;
+  units.id = units.method = "neuron-scale";
+  units.params["scale"] = 0.0;
+  units.inputs.neurons = {0};
+  EXPECT_TRUE(live.run(planted.prompt(), {units}).is_changed());
+  units.inputs.neurons = {1 << 20};
+  EXPECT_THROW(live.run(planted.prompt(), {units}), Error);
+}
+
 TEST(LiveSession, SaysWhichInterventionDoesNotFit) {
   PlantedHost planted;
   LiveSession live(*planted.host);
