@@ -84,34 +84,49 @@ std::optional<HeadId> HeadGrid::head_at(QPointF position) const {
   return std::nullopt;
 }
 
+void HeadGrid::set_measure(const workbench::Measure& measure) {
+  own_ = measure;
+  update_scale();
+  update();
+}
+
+workbench::Measure HeadGrid::measure() const {
+  if (own_) return *own_;
+  const auto* statistic =
+      workspace_.base() != nullptr ? workspace_.base()->find_statistic(workspace_.metric()) : nullptr;
+  if (statistic == nullptr) return {};
+  const auto& info = *statistic->info;
+  return {info.id, info.long_name, info.unit == "1" ? std::string_view() : info.unit, 1.0};
+}
+
 float HeadGrid::value_of(HeadId head) const {
-  const std::string& id = workspace_.metric();
   if (workspace_.base() == nullptr) return std::nanf("");
-  if (workspace_.side() == MapSide::base) return workspace_.base()->statistic(id, head);
-  const float after = workspace_.changed()->statistic(id, head);
-  return workspace_.side() == MapSide::changed ? after : after - workspace_.base()->statistic(id, head);
+  const workbench::Measure shown = measure();
+  const auto of = [&](const workbench::CaptureDocument* document) {
+    return static_cast<float>(document->statistic(shown.id, head) * shown.factor);
+  };
+  if (workspace_.side() == MapSide::base) return of(workspace_.base());
+  const float after = of(workspace_.changed());
+  return workspace_.side() == MapSide::changed ? after : after - of(workspace_.base());
 }
 
 // Before and after share one range, so that switching between them shows the change.
 void HeadGrid::update_scale() {
-  const auto* base = workspace_.base();
-  if (base == nullptr) return;
-  std::vector<float> values;
-  const auto add = [&](const workbench::CaptureDocument* document) {
-    const auto* found = document != nullptr ? document->find_statistic(workspace_.metric()) : nullptr;
-    if (found != nullptr) values.insert(values.end(), found->value_lh.begin(), found->value_lh.end());
-  };
-  add(base);
+  if (workspace_.base() == nullptr) return;
+  std::vector<float> values = workbench::values_of(*workspace_.base(), measure());
   if (workspace_.side() != MapSide::difference) {
-    add(workspace_.changed());
+    if (workspace_.changed() != nullptr) {
+      const auto after = workbench::values_of(*workspace_.changed(), measure());
+      values.insert(values.end(), after.begin(), after.end());
+    }
     scale_ = figure::choose_scale({}, values, {.mode = figure::RangeMode::automatic});
     return;
   }
   double largest = 0.0;
-  const auto* after = workspace_.changed()->find_statistic(workspace_.metric());
-  for (std::size_t at = 0; after != nullptr && at < values.size(); ++at)
-    if (!std::isnan(values[at]) && !std::isnan(after->value_lh[at]))
-      largest = std::max(largest, std::abs(static_cast<double>(after->value_lh[at]) - values[at]));
+  for (const int layer : workspace_.base()->layers())
+    for (int head = 0; head < workspace_.base()->num_heads(); ++head)
+      if (const float change = value_of({layer, head}); !std::isnan(change))
+        largest = std::max(largest, std::abs(static_cast<double>(change)));
   if (largest <= 0.0) largest = 1.0;
   scale_ = {.kind = figure::ScaleKind::linear, .low = -largest, .high = largest};
 }
@@ -214,8 +229,8 @@ void HeadGrid::paint_axes(QPainter& painter, const Layout& at) const {
 }
 
 void HeadGrid::paint_legend(QPainter& painter, const Layout& at) const {
-  const auto* statistic = workspace_.base()->find_statistic(workspace_.metric());
-  if (statistic == nullptr) return;
+  const workbench::Measure shown = measure();
+  if (shown.id.empty()) return;
   const QRectF bar(at.cells.left(), height() - kLegendHeight + 8, std::min(at.cells.width(), 260.0), 10);
   for (int x = 0; x < static_cast<int>(bar.width()); ++x) {
     const double share = x / std::max(1.0, bar.width() - 1);
@@ -232,7 +247,7 @@ void HeadGrid::paint_legend(QPainter& painter, const Layout& at) const {
     return (difference && value > 0 ? QStringLiteral("+") : QString()) +
            QString::fromStdString(figure::format_value(value, 2));
   };
-  const QString unit = statistic->info->unit == "1" ? QString() : QString::fromUtf8(statistic->info->unit.data());
+  const QString unit = QString::fromUtf8(shown.unit.data(), static_cast<qsizetype>(shown.unit.size()));
   painter.drawText(words, Qt::AlignLeft, number(scale_.low));
   painter.drawText(words, Qt::AlignRight, number(scale_.high));
   painter.drawText(words, Qt::AlignHCenter,
@@ -240,8 +255,8 @@ void HeadGrid::paint_legend(QPainter& painter, const Layout& at) const {
 }
 
 QString HeadGrid::text_of_head(HeadId head) const {
-  const auto* statistic = workspace_.base()->find_statistic(workspace_.metric());
-  const QString name = statistic != nullptr ? QString::fromUtf8(statistic->info->long_name.data()) : QString();
+  const std::string_view title = measure().title;
+  const QString name = QString::fromUtf8(title.data(), static_cast<qsizetype>(title.size()));
   const float value = value_of(head);
   return tr("layer %1, head %2\n%3: %4")
       .arg(head.layer)

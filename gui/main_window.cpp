@@ -16,7 +16,7 @@
 namespace headlight::gui {
 namespace {
 
-constexpr int kLayoutVersion = 1;
+constexpr int kLayoutVersion = 2;
 
 }  // namespace
 
@@ -27,6 +27,8 @@ MainWindow::MainWindow()
       map_(new MapPanel(workspace_)),
       prediction_(new PredictionPanel(workspace_)),
       interventions_(new InterventionPanel(workspace_)),
+      findings_(new FindingsPanel(workspace_)),
+      dashboard_(new DashboardPanel(workspace_)),
       tokens_(new TokenStrip(workspace_)),
       start_(new StartPage),
       pages_(new QStackedWidget),
@@ -79,15 +81,21 @@ void MainWindow::make_docks() {
   setCorner(Qt::BottomRightCorner, Qt::RightDockWidgetArea);
   setDockOptions(AnimatedDocks | AllowTabbedDocks | AllowNestedDocks);
   add_dock(QStringLiteral("dock.prompt"), tr("Prompt"), prompt_, Qt::TopDockWidgetArea);
-  add_dock(QStringLiteral("dock.heads"), tr("Heads"), heads_, Qt::LeftDockWidgetArea);
+  auto* heads = add_dock(QStringLiteral("dock.heads"), tr("Heads"), heads_, Qt::LeftDockWidgetArea);
+  auto* dashboard =
+      add_dock(QStringLiteral("dock.dashboard"), tr("Sinks and entropy"), dashboard_, Qt::LeftDockWidgetArea);
   auto* next = add_dock(QStringLiteral("dock.prediction"), tr("Next token"), prediction_, Qt::RightDockWidgetArea);
   auto* stack =
       add_dock(QStringLiteral("dock.interventions"), tr("Interventions"), interventions_, Qt::RightDockWidgetArea);
   auto* inspector =
       add_dock(QStringLiteral("dock.inspector"), tr("Inspector"), new Inspector(workspace_), Qt::RightDockWidgetArea);
+  auto* findings = add_dock(QStringLiteral("dock.findings"), tr("Findings"), findings_, Qt::RightDockWidgetArea);
   add_dock(QStringLiteral("dock.tokens"), tr("Tokens"), tokens_, Qt::BottomDockWidgetArea);
   splitDockWidget(next, stack, Qt::Vertical);
+  tabifyDockWidget(heads, dashboard);
+  heads->raise();
   tabifyDockWidget(stack, inspector);
+  tabifyDockWidget(inspector, findings);
   stack->raise();
   default_layout();
 }
@@ -97,9 +105,17 @@ void MainWindow::default_layout() {
     dock->setFloating(false);
     dock->show();
   }
-  resizeDocks({docks_[1], docks_[2]}, {330, 360}, Qt::Horizontal);
-  resizeDocks({docks_[0], docks_[5]}, {110, 120}, Qt::Vertical);
-  resizeDocks({docks_[2], docks_[3]}, {300, 400}, Qt::Vertical);
+  const auto dock = [&](const char* name) { return findChild<QDockWidget*>(QLatin1String(name)); };
+  resizeDocks({dock("dock.heads"), dock("dock.prediction")}, {330, 360}, Qt::Horizontal);
+  resizeDocks({dock("dock.prompt"), dock("dock.tokens")}, {110, 120}, Qt::Vertical);
+  resizeDocks({dock("dock.prediction"), dock("dock.interventions")}, {300, 400}, Qt::Vertical);
+}
+
+void MainWindow::show_dock(const QString& name) {
+  if (auto* dock = findChild<QDockWidget*>(name)) {
+    dock->show();
+    dock->raise();
+  }
 }
 
 void MainWindow::make_status() {

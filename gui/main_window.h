@@ -5,6 +5,8 @@
 #include <QSettings>
 #include <QStackedWidget>
 
+#include "gui/dashboard_panel.h"
+#include "gui/findings_panel.h"
 #include "gui/head_panel.h"
 #include "gui/intervention_panel.h"
 #include "gui/map_panel.h"
@@ -30,6 +32,10 @@ class MainWindow final : public QMainWindow {
   MapPanel& map() { return *map_; }
   InterventionPanel& interventions() { return *interventions_; }
   PredictionPanel& prediction() { return *prediction_; }
+  FindingsPanel& findings() { return *findings_; }
+  DashboardPanel& dashboard() { return *dashboard_; }
+  /// Brings a dock to the front: "dock.findings".
+  void show_dock(const QString& name);
   void open_file(const QString& path);
 
  protected:
@@ -64,6 +70,8 @@ class MainWindow final : public QMainWindow {
   MapPanel* map_;
   PredictionPanel* prediction_;
   InterventionPanel* interventions_;
+  FindingsPanel* findings_;
+  DashboardPanel* dashboard_;
   TokenStrip* tokens_;
   StartPage* start_;
   QStackedWidget* pages_;

@@ -58,7 +58,10 @@ class Workspace final : public QObject {
   const workbench::CaptureDocument* base() const { return base_.get(); }
   const workbench::CaptureDocument* changed() const { return changed_.get(); }  ///< null: nothing is changed
   /// Base, or the changed side where that is shown; null without a capture.
-  const workbench::CaptureDocument* shown() const { return side() == MapSide::changed ? changed_.get() : base_.get(); }
+  const workbench::CaptureDocument* shown() const { return shown_document().get(); }
+  std::shared_ptr<const workbench::CaptureDocument> shown_document() const {
+    return side() == MapSide::changed ? changed_ : base_;
+  }
   const workbench::LiveResult* result() const { return result_ ? &*result_ : nullptr; }
   MapSide side() const { return changed_ ? side_ : MapSide::base; }
   void set_side(MapSide side);

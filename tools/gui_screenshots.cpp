@@ -35,6 +35,9 @@ class Photographer {
       return 1;
     }
     take("run");
+    show("dock.findings");
+    take("findings");
+    show("dock.interventions");
     space().select_cell(9, 1);
     settle();
     take("cell");
@@ -46,9 +49,15 @@ class Photographer {
     space().change(QStringLiteral("gamma"), std::move(changed));
     settle();
     take("after");
+    show("dock.dashboard");
+    window_.dashboard().set_measure(1);
+    take("dashboard");
+    window_.dashboard().set_measure(0);
     space().set_side(MapSide::difference);
     space().select_cell(std::nullopt, std::nullopt);
     settle();
+    take("dashboard-change");
+    show("dock.heads");
     take("change");
     window_.open_file(QStringLiteral("missing.h5"));
     settle();
@@ -58,6 +67,13 @@ class Photographer {
     window_.open_file(QString::fromLocal8Bit(capture));
     settle();
     take("capture");
+    show("dock.dashboard");
+    take("dashboard-capture");
+    show("dock.heads");
+    show("dock.findings");
+    window_.findings().start();
+    settle();
+    take("findings-capture");
     for (int n = 0; n < 8; ++n) window_.map().view()->zoom(1.5);
     settle();
     take("zoom");
@@ -71,13 +87,18 @@ class Photographer {
     clock.start();
     while (clock.elapsed() < milliseconds) QApplication::processEvents(QEventLoop::AllEvents, 20);
   }
+  void show(const char* dock) {
+    window_.show_dock(QString::fromLatin1(dock));
+    wait(400);  // what a dock begins unasked
+    settle();
+  }
   /// Until runs and tiles are there, 60 s at most.
   void settle() {
     wait(100);
     QElapsedTimer clock;
     clock.start();
-    while (clock.elapsed() < 60000 &&
-           (space().busy() || (space().base() != nullptr && !window_.map().view()->is_complete())))
+    while (clock.elapsed() < 60000 && (space().busy() || window_.findings().busy() ||
+                                       (space().base() != nullptr && !window_.map().view()->is_complete())))
       wait(50);
     wait(200);
   }

@@ -39,8 +39,9 @@ void write_report(Invocation& invocation, const ReportOptions& options) {
                                   invocation.command_line,
                                   pool};
   ProgressBar progress(invocation);
-  const auto content = report::collect(
-      input, [&](std::string_view what, std::int64_t done, std::int64_t total) { progress.update(what, done, total); },
+  const auto content = analysis::analyze_record(
+      {*view, options.capture.record, pool}, input.headplan,
+      [&](std::string_view what, std::int64_t done, std::int64_t total) { progress.update(what, done, total); },
       invocation.stop);
   const std::string html = report::to_html(input, content, invocation.stop);
   file.write(html);

@@ -138,6 +138,10 @@ QSizeF preferred_size(const LineFigure& figure) {
   return {kPlotWidth + 80.0, std::ceil(600.0 - layout.plot.height() + kPlotHeight)};
 }
 
+QRectF line_area(const QRectF& area, const LineFigure& figure) {
+  return layout_of(area, figure, scale_of(figure)).plot;
+}
+
 void paint(QPainter& painter, const QRectF& area, const LineFigure& figure, const Theme& theme) {
   painter.save();
   painter.fillRect(area, theme.background);

@@ -22,5 +22,7 @@ void paint(QPainter& painter, const QRectF& area, const LineFigure& figure, cons
 
 /// Where paint() puts the cells, for tests and for finding the cell under the mouse.
 QRectF map_area(const QRectF& area, const MapFigure& figure, double device_pixel_ratio = 1.0);
+/// The plot of a line figure: value n of a series is drawn at (n + 0.5) / length of its width.
+QRectF line_area(const QRectF& area, const LineFigure& figure);
 
 }  // namespace headlight::figure

@@ -7,7 +7,7 @@
 
 namespace headlight::report {
 
-std::string to_html(const ReportInput& input, const ReportContent& content, std::stop_token stop) {
+std::string to_html(const ReportInput& input, const analysis::RecordAnalysis& content, std::stop_token stop) {
   const std::string title = fmt::format("Attention heads of {}", input.capture.header().model.name);
   std::string page =
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"

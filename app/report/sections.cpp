@@ -88,7 +88,7 @@ struct TellingHead {
   heads::HeadId head;
   std::string why;
 };
-std::vector<TellingHead> telling_heads(const ReportInput& input, const ReportContent& content) {
+std::vector<TellingHead> telling_heads(const ReportInput& input, const analysis::RecordAnalysis& content) {
   std::vector<TellingHead> chosen;
   std::set<heads::HeadId> seen;
   const auto& layers = input.capture.header().plan.layers;
@@ -166,7 +166,7 @@ std::string title_section(const ReportInput& input) {
   return out + "</div>\n";
 }
 
-std::string findings_section(const ReportContent& content) {
+std::string findings_section(const analysis::RecordAnalysis& content) {
   std::string found, missing;
   for (const auto& finding : content.findings) {
     if (finding.nothing_found) {
@@ -281,7 +281,7 @@ std::string sinks_section(const ReportInput& input) {
                     {true, false, true, true, true});
 }
 
-std::string maps_section(const ReportInput& input, const ReportContent& content, std::stop_token stop) {
+std::string maps_section(const ReportInput& input, const analysis::RecordAnalysis& content, std::stop_token stop) {
   std::string figures;
   const auto chosen = telling_heads(input, content);
   for (std::size_t n = 0; n < chosen.size(); ++n) {
@@ -296,7 +296,7 @@ std::string maps_section(const ReportInput& input, const ReportContent& content,
          "<div class=\"grids maps\">\n" + figures + "</div>\n";
 }
 
-std::string analyses_section(const ReportContent& content) {
+std::string analyses_section(const analysis::RecordAnalysis& content) {
   std::string out =
       heading("Analyses", "What the findings rest on; <code>headlight analyze</code> writes every number.");
   for (const auto& report : content.reports) {
@@ -319,7 +319,7 @@ std::string analyses_section(const ReportContent& content) {
   return out;
 }
 
-std::string formulas_section(const ReportContent& content) {
+std::string formulas_section(const analysis::RecordAnalysis& content) {
   std::vector<std::vector<std::string>> rows;
   for (const char* id : {"first", "entropy", "dist1", "pmax", "received_mean", "off0", "off1"}) {
     const auto& info = capture::require_statistic(id);

@@ -50,19 +50,26 @@ void CaptureDocument::read_statistics() {
 void CaptureDocument::read_received() {
   const auto there = view_->available_statistics(number_);
   const auto rows = static_cast<std::size_t>(record_.num_rows);
-  received_.assign(rows, std::numeric_limits<float>::quiet_NaN());
+  const std::vector<float> undefined(rows, std::numeric_limits<float>::quiet_NaN());
+  received_ = {undefined, undefined, std::vector<HeadId>(rows), std::vector<int>(rows, 0)};
   if (std::find(there.begin(), there.end(), "received_mean") == there.end()) return;
   std::vector<double> sum(rows, 0.0), count(rows, 0.0);
   for (std::size_t l = 0; l < layers().size(); ++l) {
     const Buffer<float> value_hj = view_->statistic(number_, "received_mean", static_cast<int>(l));
     for (std::size_t at = 0; at < value_hj.size(); ++at) {
-      if (std::isnan(value_hj[at])) continue;
-      sum[at % rows] += value_hj[at];
-      count[at % rows] += 1.0;
+      const float value = value_hj[at];
+      const std::size_t j = at % rows;
+      if (std::isnan(value)) continue;
+      sum[j] += value;
+      count[j] += 1.0;
+      if (value >= kSinkShare) ++received_.heads_above[j];
+      if (value <= received_.largest[j]) continue;  // false for NaN: the first one counts
+      received_.largest[j] = value;
+      received_.strongest[j] = {layers()[l], static_cast<int>(at / rows)};
     }
   }
   for (std::size_t j = 0; j < rows; ++j)
-    if (count[j] > 0.0) received_[j] = static_cast<float>(sum[j] / count[j]);
+    if (count[j] > 0.0) received_.mean[j] = static_cast<float>(sum[j] / count[j]);
 }
 
 std::optional<capture::HeadRef> CaptureDocument::find(HeadId head) const {
@@ -79,7 +86,6 @@ capture::HeadRef CaptureDocument::require(HeadId head) const {
 bool CaptureDocument::has_map(HeadId head) const {
   const auto ref = find(head);
   if (!ref) return false;
-  const std::lock_guard lock(mutex_);
   return record_.has_overview || record_.has_dense ||
          (record_.has_replay && view_->head_recorded(number_, ref->layer, ref->head));
 }
@@ -99,7 +105,6 @@ float CaptureDocument::statistic(std::string_view id, HeadId head) const {
 
 std::vector<float> CaptureDocument::along_text(std::string_view id, HeadId head) const {
   const capture::HeadRef ref = require(head);
-  const std::lock_guard lock(mutex_);
   const Buffer<float> value_hi = view_->statistic(number_, id, ref.layer);
   const auto rows = static_cast<std::ptrdiff_t>(record_.num_rows);
   const auto begin = value_hi.begin() + ref.head * rows;
@@ -109,7 +114,6 @@ std::vector<float> CaptureDocument::along_text(std::string_view id, HeadId head)
 capture::MapPicture CaptureDocument::map(HeadId head, const capture::MapRequest& request, ThreadPool& pool,
                                          std::stop_token stop) const {
   const capture::HeadRef ref = require(head);
-  const std::lock_guard lock(mutex_);
   return capture::read_map(*view_, ref, request, pool, std::move(stop));
 }
 
@@ -146,7 +150,6 @@ heads::HeadGrid CaptureDocument::grid() const {
 }
 
 heads::HeadMask CaptureDocument::select(const std::string& expression) const {
-  const std::lock_guard lock(mutex_);
   return heads::parse_heads(expression, capture_head_facts(*view_), "filter");
 }
 

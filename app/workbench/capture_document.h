@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -28,6 +27,16 @@ struct AttentionLine {
   bool exact = true;        ///< false: maxima of blocks, because the capture holds no more
 };
 
+/// What every token gets, over the recorded heads that see it; [N], NaN = not recorded. received_mean is the mean
+/// weight that a head's rows give the token.
+struct ReceivedByTokens {
+  std::vector<float> mean;        ///< of received_mean over heads
+  std::vector<float> largest;     ///< largest received_mean of a head
+  std::vector<HeadId> strongest;  ///< that head
+  std::vector<int> heads_above;   ///< heads with at least kSinkShare
+};
+constexpr float kSinkShare = 0.3f;
+
 /// A capture that is looked at: a file, or a run in memory. What views show at once (tokens, one value per head) is
 /// read when it opens; rows and tiles are read when they are asked for, from any thread.
 class CaptureDocument {
@@ -38,6 +47,8 @@ class CaptureDocument {
   CaptureDocument(std::shared_ptr<const capture::CaptureView> view, std::string path, std::string name,
                   std::int64_t record = 0);
 
+  /// For analyses; may be read from any thread.
+  const capture::CaptureView& view() const { return *view_; }
   const std::string& path() const { return path_; }  ///< empty: not a file
   const std::string& name() const { return name_; }
   const capture::CaptureHeader& header() const { return view_->header(); }
@@ -62,7 +73,8 @@ class CaptureDocument {
   /// Row or column statistic along the text, [N]. @error invalid_argument
   std::vector<float> along_text(std::string_view id, HeadId head) const;
   /// Mean over recorded layers and heads of received_mean, [N]: what a token gets from the whole model.
-  const std::vector<float>& received() const { return received_; }
+  const std::vector<float>& received() const { return received_.mean; }
+  const ReceivedByTokens& received_by_tokens() const { return received_; }
 
   AttentionLine row(HeadId head, std::int64_t query, ThreadPool& pool) const;
   AttentionLine column(HeadId head, std::int64_t key, ThreadPool& pool) const;
@@ -85,8 +97,7 @@ class CaptureDocument {
   capture::RecordInfo record_;
   std::vector<std::string> texts_;
   std::vector<GridStatistic> statistics_;
-  std::vector<float> received_;
-  mutable std::mutex mutex_;  // the view is read from one thread at a time
+  ReceivedByTokens received_;
 };
 
 }  // namespace headlight::workbench

@@ -27,36 +27,24 @@ std::vector<intervention::TokenPlace> places_of(const capture::RecordHeader& rec
   return places;
 }
 
-capture::CapturePlan plan_of(const capture::ModelInfo& model, capture::CaptureLevel level) {
-  return capture::plan_of_all_heads(model.num_layers, model.num_heads, level);
-}
-
 }  // namespace
 
-StackEffect effect_of(const Stack& stack, const intervention::ModelShape& model, std::int64_t prompt_tokens) {
+bool changes_nothing(const Stack& stack, const intervention::ModelShape& model, std::int64_t prompt_tokens) {
   const Stack enabled = enabled_of(stack);
-  // Activations of another text are read from a run: not known here, and they act on head outputs.
   Stack compiled;
-  bool outputs = false;
-  for (const auto& entry : enabled) {
-    if (intervention::require_method(entry.method).needs_source)
-      outputs = true;
-    else
-      compiled.push_back(entry);
-  }
-  const intervention::Program program = intervention::compile(compiled, model, {.num_tokens = prompt_tokens});
-  for (const auto& layer : program.layers)
-    if (!layer.steps_h.empty()) return StackEffect::attention;
-  return outputs || !program.empty() ? StackEffect::head_outputs : StackEffect::none;
+  for (const auto& entry : enabled)
+    if (!intervention::require_method(entry.method).needs_source) compiled.push_back(entry);
+  const bool all = compiled.size() == enabled.size();  // what another text does is not known before it is run
+  return intervention::compile(compiled, model, {.num_tokens = prompt_tokens}).empty() && all;
 }
 
-std::shared_ptr<const LiveRun> LiveSession::pass(const Prompt& prompt, const Stack& stack, capture::CaptureLevel level,
-                                                 std::stop_token stop) {
+std::shared_ptr<const LiveRun> LiveSession::pass(const Prompt& prompt, const Stack& stack, std::stop_token stop) {
   const auto start = std::chrono::steady_clock::now();
   RunRequest request;
   request.inputs.push_back({.ids = token_ids_of(prompt.record), .generate = 0, .targets = {}, .logit_rows = {-1}});
   request.interventions = stack;
-  request.plan = plan_of(model_.info(), level);
+  const auto& model = model_.info();
+  request.plan = capture::plan_of_all_heads(model.num_layers, model.num_heads, capture::CaptureLevel::replay);
   RunResult result = model_.runner().run(request, stop);
   auto run = std::make_shared<LiveRun>();
   run->capture = std::move(result.capture);
@@ -71,20 +59,17 @@ LiveResult LiveSession::run(const Prompt& prompt, const Stack& stack, std::stop_
   Stack enabled = enabled_of(stack);
   intervention::look_up_spans(enabled, prompt.record.text, places_of(prompt.record));
   const std::vector<std::int32_t> ids = token_ids_of(prompt.record);
-  const StackEffect effect =
-      effect_of(enabled, engine::shape_of(model_.file().spec), static_cast<std::int64_t>(ids.size()));
+  const auto shape = engine::shape_of(model_.file().spec);
+  const bool plain = changes_nothing(enabled, shape, static_cast<std::int64_t>(ids.size()));
 
   if (!base_ || base_ids_ != ids) {
     base_.reset();
-    base_ = pass(prompt, {}, capture::CaptureLevel::replay, stop);
+    base_ = pass(prompt, {}, stop);
     base_ids_ = ids;
   }
   LiveResult result;
   result.base = result.changed = base_;
-  if (effect != StackEffect::none)
-    result.changed =
-        pass(prompt, enabled,
-             effect == StackEffect::attention ? capture::CaptureLevel::summary : capture::CaptureLevel::replay, stop);
+  if (!plain) result.changed = pass(prompt, enabled, stop);
   result.next = compare_next_tokens(result.base->logits, result.changed->logits, kTopTokens);
   for (const TokenChance& chance : result.next.top) result.token_texts.push_back(model_.token_text(chance.id));
   return result;

@@ -30,8 +30,8 @@ struct LiveResult {
 /// A prompt under an intervention stack. The pass without interventions is kept and made again only when the prompt
 /// changes; a stack that is the identity is not run, so before and after are bit for bit the same.
 ///
-/// Passes are recorded at level replay. Where the stack changes attention weights, the changed pass is recorded at
-/// level summary with block maps: exact maps up to 256 tokens, block maxima beyond.
+/// Both passes are recorded at level replay, the changed one with what its stack did to rows of attention: every tile
+/// of either is exact.
 class LiveSession {
  public:
   static constexpr int kTopTokens = 10;
@@ -47,18 +47,15 @@ class LiveSession {
   ModelHost& model() { return model_; }
 
  private:
-  std::shared_ptr<const LiveRun> pass(const Prompt& prompt, const intervention::Stack& stack,
-                                      capture::CaptureLevel level, std::stop_token stop);
+  std::shared_ptr<const LiveRun> pass(const Prompt& prompt, const intervention::Stack& stack, std::stop_token stop);
 
   ModelHost& model_;
   std::vector<std::int32_t> base_ids_;
   std::shared_ptr<const LiveRun> base_;
 };
 
-/// What a stack does to a pass.
-enum class StackEffect { none, head_outputs, attention };
-/// @error invalid_argument  as intervention::compile()
-StackEffect effect_of(const intervention::Stack& stack, const intervention::ModelShape& model,
-                      std::int64_t prompt_tokens);
+/// Whether what is enabled of a stack leaves a pass as it is. @error invalid_argument  as intervention::compile()
+bool changes_nothing(const intervention::Stack& stack, const intervention::ModelShape& model,
+                     std::int64_t prompt_tokens);
 
 }  // namespace headlight::workbench

@@ -227,6 +227,64 @@ TEST_F(WindowTest, HeadsAreReachedByKeysAndFilteredByExpressions) {
   EXPECT_FALSE(space().set_filter(filter->text()).isEmpty()) << "a misspelt statistic is said";
 }
 
+TEST_F(WindowTest, FindingsLeadToTheirHeads) {
+  FindingsPanel& panel = window->findings();
+  EXPECT_TRUE(panel.state_text().contains(QStringLiteral("Run a prompt")));
+  ASSERT_NO_FATAL_FAILURE(run_prompt());
+  EXPECT_TRUE(panel.cards().empty()) << "nothing is computed behind a hidden dock";
+  window->show_dock(QStringLiteral("dock.findings"));
+  ASSERT_TRUE(eventually([&] { return !panel.cards().empty(); }));
+  const auto card = std::find_if(panel.cards().begin(), panel.cards().end(), [](FindingCard* one) {
+    return one->finding().rule == "previous-token-heads" && !one->finding().nothing_found;
+  });
+  ASSERT_NE(card, panel.cards().end());
+  click_head({1, 3});
+  QTest::mouseClick(*card, Qt::LeftButton, {}, QPoint(20, 12));
+  EXPECT_EQ(space().selection().head, (HeadId{0, 0}));
+  EXPECT_EQ(space().metric(), "off1");
+
+  window->show_dock(QStringLiteral("dock.inspector"));
+  choose_in_menu({1, 0}, QStringLiteral("Ablate"));
+  ASSERT_TRUE(eventually([&] { return space().changed() != nullptr; }));
+  EXPECT_TRUE(panel.state_text().contains(QStringLiteral("not of what is shown"))) << panel.state_text().toStdString();
+  panel.start();
+  EXPECT_TRUE(panel.busy());
+  panel.cancel();
+  EXPECT_FALSE(panel.busy());
+  space().new_project();
+  EXPECT_TRUE(panel.cards().empty());
+}
+
+TEST_F(WindowTest, TheDashboardFollowsAndLeadsTheSelection) {
+  ASSERT_NO_FATAL_FAILURE(run_prompt());
+  window->show_dock(QStringLiteral("dock.dashboard"));
+  DashboardPanel& panel = window->dashboard();
+  ASSERT_TRUE(eventually([&] { return panel.curves()->isVisible(); }));
+  panel.set_measure(1);
+  EXPECT_NEAR(panel.grid()->value_of({0, 1}), space().base()->statistic("entropy", {0, 1}) / std::log(2.0), 1e-6);
+  EXPECT_EQ(panel.curves()->figure().series.size(), 3u);
+  click_head({0, 4});
+  QTest::mouseClick(panel.curves(), Qt::LeftButton, {}, panel.curves()->point_of(1).toPoint());
+  EXPECT_EQ(space().selection().head, (HeadId{1, 4}));
+  QTest::mouseClick(panel.grid(), Qt::LeftButton, {}, panel.grid()->cell_of({1, 7}).center().toPoint());
+  EXPECT_EQ(space().selection().head, (HeadId{1, 7}));
+  ASSERT_GT(panel.sinks()->rowCount(), 0);
+  const QRect first = panel.sinks()->visualItemRect(panel.sinks()->item(0, 1));
+  QTest::mouseClick(panel.sinks()->viewport(), Qt::LeftButton, {}, first.center());
+  EXPECT_EQ(space().selection().key, 0) << "the first token is the sink";
+  EXPECT_GT(space().base()->statistic("received0", *space().selection().head), 0.9f);
+
+  space().add_intervention("zero-tuning", {});
+  auto project = space().project();
+  project.interventions[0].params["gamma"] = 0.0;
+  space().change(QStringLiteral("gamma"), std::move(project));
+  ASSERT_TRUE(eventually([&] { return space().changed() != nullptr && !space().busy(); }));
+  EXPECT_EQ(panel.curves()->figure().series.size(), 2u);
+  EXPECT_FALSE(panel.sinks()->isColumnHidden(3));
+  space().set_side(MapSide::difference);
+  EXPECT_EQ(panel.curves()->figure().series.size(), 1u);
+}
+
 TEST_F(WindowTest, AProjectComesBackAsItWas) {
   ASSERT_NO_FATAL_FAILURE(run_prompt());
   choose_in_menu({1, 0}, QStringLiteral("Ablate"));

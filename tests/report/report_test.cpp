@@ -22,7 +22,7 @@ std::string page_of(const PlantedRecord& record, const heads::Headplan* plan = n
   analysis::write_capture({record}, capture);
   ThreadPool pool(2);
   const ReportInput input{capture, 0, plan, "0.0", "headlight report", pool};
-  return to_html(input, collect(input));
+  return to_html(input, analysis::analyze_record({capture, 0, pool}, plan));
 }
 
 std::int64_t count(const std::string& text, const std::string& what) {

@@ -1,9 +1,12 @@
+#include <algorithm>
 #include <cmath>
 #include <set>
 
 #include <gtest/gtest.h>
 
 #include "app/workbench/capture_document.h"
+#include "app/workbench/dashboard.h"
+#include "app/workbench/findings_list.h"
 #include "app/workbench/live_session.h"
 #include "app/workbench/map_tiles.h"
 #include "base/error.h"
@@ -110,19 +113,108 @@ TEST(MapTiles, TheDifferenceOfEqualRunsIsZero) {
   }
 }
 
-TEST(MapTiles, BlocksAreComparedWithBlocks) {
+TEST(MapTiles, LongChangedTextsAreExactToo) {
+  PlantedHost planted;
+  LiveSession live(*planted.host);
+  intervention::Intervention zero;
+  zero.id = zero.method = "zero-tuning";
+  zero.params["gamma"] = 0.25;
+  const auto result = live.run(planted.prompt(300), {zero});
+  const CaptureDocument base(result.base->capture, "", "before"), changed(result.changed->capture, "", "after");
+  ThreadPool pool(1);
+  const TileKey key{.head = {0, 2}, .side = MapSide::difference, .row = 1};
+  const MapTile tile = read_tile(key, base, &changed, pool),
+                before = read_tile({.head = {0, 2}, .row = 1}, base, nullptr, pool);
+  EXPECT_EQ(tile.pool, 1);
+  EXPECT_EQ(tile.source, capture::MapSource::replay);
+  const auto at = static_cast<std::size_t>((290 - 256) * tile.cols);               // row 290, key 0
+  const float a = before.attn_yx[at], after = 0.25f * a / (1.0f - a + 0.25f * a);  // scaled and made to sum to 1 again
+  EXPECT_GT(a, 0.9f);
+  EXPECT_NEAR(tile.attn_yx[at], after - a, 1e-5f);
+  const AttentionLine row = changed.row({0, 2}, 290, pool);
+  EXPECT_TRUE(row.exact);
+  double sum = 0.0;
+  for (const float weight : row.attn) sum += weight;
+  EXPECT_NEAR(sum, 1.0, 1e-4);
+}
+
+struct CountingJob final : JobContext {
+  std::stop_source source;
+  int reports = 0;
+  std::stop_token stop() const override { return source.get_token(); }
+  void progress(std::string_view, std::int64_t, std::int64_t) override { ++reports; }
+};
+
+TEST(FindingsList, SaysWhatTheHeadsDoAndLeadsToThem) {
+  const PlantedDocument planted(64);
+  ThreadPool pool(1);
+  CountingJob job;
+  const FindingsList list = find_in(*planted.document, pool, job);
+  EXPECT_GT(job.reports, 5);
+  const auto previous = std::find_if(list.findings.begin(), list.findings.end(),
+                                     [](const Finding& one) { return one.rule == "previous-token-heads"; });
+  ASSERT_NE(previous, list.findings.end());
+  EXPECT_FALSE(previous->nothing_found);
+  const Selection now{.head = HeadId{1, 7}, .query = 30, .key = 4};
+  const Selection shown = evidence_selection(*previous, *planted.document, now);
+  EXPECT_EQ(shown.head, (HeadId{0, 0}));
+  EXPECT_EQ(shown.key, 4) << "no token is named: the cell stays";
+  EXPECT_EQ(evidence_metric(*previous, *planted.document), "off1");
+  EXPECT_EQ(evidence_selection(*previous, *planted.document, now, 99).head, now.head);
+  Finding token;
+  token.evidence.tokens = {7};
+  EXPECT_EQ(evidence_selection(token, *planted.document, now).key, 7);
+  job.source.request_stop();
+  EXPECT_THROW(find_in(*planted.document, pool, job), Error);
+}
+
+TEST(Dashboard, CurvesAreMeansOfTheHeadsOfALayer) {
+  const PlantedDocument planted;
+  const CaptureDocument& document = *planted.document;
+  const Measure& entropy = dashboard_measures()[1];
+  EXPECT_EQ(entropy.unit, "bit");
+  const LayerCurves curves = layer_curves(document, entropy);
+  ASSERT_EQ(curves.mean_l.size(), static_cast<std::size_t>(document.header().model.num_layers));
+  double sum = 0.0;
+  float largest = 0.0f;
+  for (int head = 0; head < document.num_heads(); ++head) {
+    const double bits = document.statistic("entropy", {1, head}) / std::log(2.0);
+    sum += bits;
+    largest = std::max(largest, static_cast<float>(bits));
+  }
+  EXPECT_NEAR(curves.mean_l[1], sum / document.num_heads(), 1e-5);
+  EXPECT_NEAR(curves.high_l[1], largest, 1e-5);
+  EXPECT_TRUE(layer_curves(document, {"gate", "", "", 1.0}).mean_l.size() == 2 &&
+              std::isnan(layer_curves(document, {"gate", "", "", 1.0}).mean_l[0]));
+}
+
+TEST(Dashboard, ListsTheTokensThatAreLookedAtMost) {
   PlantedHost planted;
   LiveSession live(*planted.host);
   intervention::Intervention zero;
   zero.id = zero.method = "zero-tuning";
   zero.params["gamma"] = 0.0;
-  const auto result = live.run(planted.prompt(300), {zero});  // beyond 256 tokens: block maxima
+  const auto result = live.run(planted.prompt(40), {zero});
   const CaptureDocument base(result.base->capture, "", "before"), changed(result.changed->capture, "", "after");
-  EXPECT_FALSE(changed.row({0, 2}, 290, *std::make_unique<ThreadPool>(1)).exact);
-  ThreadPool pool(1);
-  const MapTile tile = read_tile({.head = {0, 2}, .side = MapSide::difference}, base, &changed, pool);
-  EXPECT_EQ(tile.pool, 2);
-  EXPECT_LT(tile.attn_yx[static_cast<std::size_t>(60 * tile.cols)], -0.9f) << "the sink is gone";
+  const auto rows = sink_rows(base, &changed, false, 5);
+  ASSERT_EQ(rows.size(), 5u);
+  EXPECT_EQ(rows[0].position, 0);
+  EXPECT_EQ(rows[0].base, base.received()[0]);
+  EXPECT_EQ(rows[0].changed, changed.received()[0]);
+  EXPECT_LT(*rows[0].changed, rows[0].base);
+  EXPECT_GT(rows[0].largest, 0.9f);
+  EXPECT_NEAR(rows[0].largest, base.statistic("received0", rows[0].strongest), 1e-6);
+  int above = 0;
+  for (int layer = 0; layer < 2; ++layer)
+    for (int head = 0; head < base.num_heads(); ++head) above += base.statistic("received0", {layer, head}) >= 0.3f;
+  EXPECT_EQ(rows[0].heads_above, above);
+  for (const SinkRow& row : sink_rows(base, nullptr, false, 100)) {
+    EXPECT_LE(row.position, 40 - 8) << "few rows see the last tokens";
+    EXPECT_FALSE(row.changed.has_value());
+  }
+  const CaptureDocument other(live.run(planted.prompt(39), {}).base->capture, "", "other");
+  EXPECT_FALSE(same_tokens(base, other));
+  EXPECT_FALSE(sink_rows(base, &other, true, 5)[0].changed.has_value()) << "positions of another text";
 }
 
 TEST(TileCache, ForgetsWhatWasUsedLongestAgo) {
