@@ -99,9 +99,9 @@ double distance_value(const HeadDistance& distance, std::string_view metric) {
 HeadDistances head_distances(const capture::CaptureView& a, const capture::CaptureView& b,
                              const DistanceOptions& options, ThreadPool& pool, std::stop_token stop,
                              const std::function<void(std::int64_t, std::int64_t)>& progress) {
-  const std::int64_t record = options.record;
+  const std::int64_t in_a = options.record, in_b = options.record_b < 0 ? options.record : options.record_b;
   check_comparable(a, b);
-  const auto record_a = a.record(record), record_b = b.record(record);
+  const auto record_a = a.record(in_a), record_b = b.record(in_b);
   const Extent extent{std::max(record_a.replay_row_begin, record_b.replay_row_begin),
                       std::min(record_a.replay_row_end, record_b.replay_row_end),
                       std::min(record_a.num_rows, record_b.num_rows)};
@@ -111,9 +111,9 @@ HeadDistances head_distances(const capture::CaptureView& a, const capture::Captu
   const std::string suffix = options.base_of_a ? "_base" : "";
   HeadDistances out;
   out.maps_missing = why_no_maps(record_a, record_b, extent);
-  const auto entropy_a = a.head_statistic(record, "entropy" + suffix), entropy_b = b.head_statistic(record, "entropy");
-  const auto received_a = a.head_statistic(record, "received0" + suffix),
-             received_b = b.head_statistic(record, "received0");
+  const auto entropy_a = a.head_statistic(in_a, "entropy" + suffix), entropy_b = b.head_statistic(in_b, "entropy");
+  const auto received_a = a.head_statistic(in_a, "received0" + suffix),
+             received_b = b.head_statistic(in_b, "received0");
   const auto& layers = a.header().plan.layers;
   const auto& other = b.header().plan.layers;
   const int num_heads = a.header().model.num_heads;
@@ -124,8 +124,8 @@ HeadDistances head_distances(const capture::CaptureView& a, const capture::Captu
     for (int h = 0; h < num_heads; ++h) {
       if (stop.stop_requested()) throw Error(Errc::cancelled, "comparison stopped");
       HeadDistance d;
-      if (out.maps_missing.empty() && a.head_recorded(record, index_a, h) && b.head_recorded(record, index_b, h))
-        d = map_distance(a, b, {record, index_a, h, options.base_of_a}, {record, index_b, h}, extent, options.max_rows,
+      if (out.maps_missing.empty() && a.head_recorded(in_a, index_a, h) && b.head_recorded(in_b, index_b, h))
+        d = map_distance(a, b, {in_a, index_a, h, options.base_of_a}, {in_b, index_b, h}, extent, options.max_rows,
                          pool);
       d.layer = layers[l];
       d.head = h;
@@ -142,6 +142,17 @@ HeadDistances head_distances(const capture::CaptureView& a, const capture::Captu
     throw Error(Errc::invalid_argument, "the captures share no recorded layer",
                 {.file = b.name(), .field = {}, .offset = {}, .hint = {}});
   return out;
+}
+
+std::string sort_by_distance(std::vector<HeadDistance>& heads, const std::string& metric) {
+  const auto undefined = [&](const HeadDistance& d) { return std::isnan(distance_value(d, metric)); };
+  const std::string used = std::ranges::all_of(heads, undefined) ? "entropy" : metric;
+  const auto rank = [&](const HeadDistance& d) {
+    const double value = distance_value(d, used);
+    return std::isnan(value) ? -kInfinity : value;
+  };
+  std::ranges::stable_sort(heads, std::greater{}, rank);
+  return used;
 }
 
 std::optional<HeadDistance> first_departure(std::span<const HeadDistance> heads, std::string_view metric,

@@ -30,7 +30,8 @@ struct HeadDistance {
 double distance_value(const HeadDistance& distance, std::string_view metric);
 
 struct DistanceOptions {
-  std::int64_t record = 0;      ///< of both captures
+  std::int64_t record = 0;      ///< of A
+  std::int64_t record_b = -1;   ///< of B; -1 = the same number
   std::int64_t max_rows = 256;  ///< rows compared per head
   bool base_of_a = false;       ///< of A, maps and statistics without its interventions
 };
@@ -47,6 +48,10 @@ struct HeadDistances {
 HeadDistances head_distances(const capture::CaptureView& a, const capture::CaptureView& b,
                              const DistanceOptions& options, ThreadPool& pool, std::stop_token stop = {},
                              const std::function<void(std::int64_t done, std::int64_t all)>& progress = {});
+
+/// Largest distance first, equal ones by layer and head; heads whose maps are not kept come last. By "entropy" when no
+/// map was compared. @return the metric that was used
+std::string sort_by_distance(std::vector<HeadDistance>& heads, const std::string& metric);
 
 /// The first place where two runs part: in the lowest layer with a head whose distance exceeds `threshold`, the head
 /// with the largest one. Nothing = no head exceeds it.

@@ -57,18 +57,6 @@ void write_csv(const CompareOptions& options, std::span<const HeadDistance> list
   file.commit();
 }
 
-// Largest first; heads whose maps are not kept come last. Falls back to entropy when no map was compared.
-std::string sort_by(std::vector<HeadDistance>& list, std::string metric) {
-  if (std::ranges::all_of(list, [&](const HeadDistance& d) { return std::isnan(distance_value(d, metric)); }))
-    metric = "entropy";
-  const auto rank = [&](const HeadDistance& d) {
-    const double value = distance_value(d, metric);
-    return std::isnan(value) ? -INFINITY : value;
-  };
-  std::ranges::stable_sort(list, std::greater{}, rank);
-  return metric;
-}
-
 std::string departure_text(const std::optional<HeadDistance>& first, const std::string& metric, double threshold) {
   if (!first) return fmt::format("no head departs: every {} is at most {:g}\n", metric, threshold);
   return fmt::format("first to depart ({} above {:g}): {} with {:.3g}\n", metric, threshold,
@@ -92,7 +80,7 @@ void compare_captures(Invocation& invocation, const CompareOptions& options) {
   progress.clear();
   if (!found.maps_missing.empty()) invocation.warn(found.maps_missing);
   auto& list = found.heads;
-  const std::string metric = sort_by(list, options.metric);
+  const std::string metric = sort_by_distance(list, options.metric);
   const auto first = first_departure(list, metric, options.depart);
   if (!options.output.empty()) write_csv(options, list);
   const auto shown = std::span(list).first(std::min(list.size(), static_cast<std::size_t>(options.top)));

@@ -46,6 +46,30 @@ TEST(HeadDistance, NamesTheFirstLayerAndItsFarthestHead) {
   EXPECT_FALSE(first_departure(heads, "tv", 0.9));
 }
 
+TEST(HeadDistance, SortsByWhatWasCompared) {
+  std::vector<HeadDistance> heads{{.layer = 0, .head = 0, .tv = 0.1, .entropy = 0.2},
+                                  {.layer = 0, .head = 1},
+                                  {.layer = 1, .head = 0, .tv = 0.3, .entropy = -0.5}};
+  EXPECT_EQ(sort_by_distance(heads, "tv"), "tv");
+  EXPECT_EQ(heads[0].layer, 1);
+  EXPECT_EQ(heads[2].head, 1) << "without a map";
+  for (auto& head : heads) head.tv = kUndefined;
+  EXPECT_EQ(sort_by_distance(heads, "tv"), "entropy");
+  EXPECT_EQ(heads[0].entropy, -0.5) << "by size, not by sign";
+}
+
+TEST(HeadDistance, RecordsMayHaveOtherNumbers) {
+  const PlantedRecord one(1, 1, 8);
+  PlantedRecord other(1, 1, 8);
+  other.look_back(0, 0, 1, 0.5);
+  capture::MemoryCapture a, b;
+  write_capture({one}, a);
+  write_capture({other, one}, b);
+  ThreadPool pool(1);
+  EXPECT_GT(head_distances(a, b, {}, pool).heads[0].tv, 0.1);
+  EXPECT_EQ(head_distances(a, b, {.record = 0, .record_b = 1}, pool).heads[0].tv, 0.0);
+}
+
 TEST(HeadDistance, OtherTokensLeaveStatisticsOnly) {
   PlantedRecord one(1, 1, 4), two(1, 1, 5);
   capture::MemoryCapture a, b;
