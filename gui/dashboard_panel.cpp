@@ -4,6 +4,7 @@
 #include <QSplitter>
 #include <QToolButton>
 #include <QVBoxLayout>
+#include <utility>
 
 #include "app/figure/draw.h"
 #include "gui/theme.h"
@@ -15,7 +16,7 @@ constexpr std::size_t kShownSinks = 12;
 enum SinkColumn { kPosition, kToken, kBefore, kAfter, kHeads, kStrongest, kSinkColumns };
 
 QString share_text(float value) {
-  return QString::fromStdString(figure::format_value(value, 2));
+  return QString::number(static_cast<double>(value), 'f', 3);
 }
 
 }  // namespace
@@ -74,9 +75,7 @@ DashboardPanel::DashboardPanel(Workspace& workspace, QWidget* parent)
   auto* parts = new QSplitter(Qt::Vertical);
   parts->setChildrenCollapsible(false);
   for (QWidget* part : {static_cast<QWidget*>(curves_), static_cast<QWidget*>(grid_), list}) parts->addWidget(part);
-  parts->setStretchFactor(0, 2);
-  parts->setStretchFactor(1, 4);
-  parts->setStretchFactor(2, 2);
+  parts->setSizes({190, 290, 190});
   auto* layout = new QVBoxLayout(this);
   layout->setContentsMargins(0, 0, 0, 0);
   layout->setSpacing(0);
@@ -112,30 +111,34 @@ void DashboardPanel::fill_sinks() {
   rows_ = workbench::sink_rows(*workspace_.base(), workspace_.changed(), workspace_.side() == MapSide::changed,
                                kShownSinks);
   heading_->setText(rows_.empty() ? tr("Too few tokens for a list of sinks: a key counts when at least 8 rows see it.")
-                                  : tr("Tokens by mean attention received, over all heads and the rows that see them"));
+                                  : tr("Tokens by mean attention received, all heads"));
+  const auto sides = workspace_.sides();
   const bool both = !rows_.empty() && rows_.front().changed.has_value();
   sinks_->setColumnHidden(kAfter, !both);
-  sinks_->setHorizontalHeaderLabels({tr("#"), tr("Token"), both ? tr("Before") : tr("Received"), tr("After"),
-                                     tr("Heads \u2265 %1").arg(workbench::kSinkShare), tr("Most from")});
+  sinks_->setHorizontalHeaderLabels({tr("#"), tr("Token"), both ? workspace_.side_name(sides[0]) : tr("Received"),
+                                     workspace_.side_name(sides[1]), tr("\u2265 %1").arg(workbench::kSinkShare),
+                                     tr("Most from")});
   sinks_->setRowCount(static_cast<int>(rows_.size()));
   for (std::size_t n = 0; n < rows_.size(); ++n) {
     const auto& row = rows_[n];
     const auto& texts = workspace_.shown()->token_texts();
     const QString token = figure::label_text(texts[static_cast<std::size_t>(row.position)], figure::TextRole::tick);
-    const QString strongest =
-        QStringLiteral("%1  %2").arg(QString::fromStdString(heads::to_string(row.strongest)), share_text(row.largest));
-    const QString cells[] = {QString::number(row.position),
-                             token,
-                             share_text(row.base),
-                             row.changed ? share_text(*row.changed) : QString(),
-                             QString::number(row.heads_above),
-                             strongest};
+    const QString strongest = QString::fromStdString(heads::to_string(row.strongest));
+    QString first = share_text(row.base), second = row.changed ? share_text(*row.changed) : QString();
+    if (both && workspace_.comparing()) std::swap(first, second);  // A, then B
+    const QString cells[] = {QString::number(row.position),    token,    first, second,
+                             QString::number(row.heads_above), strongest};
     for (int column = 0; column < kSinkColumns; ++column) {
       auto* item = new QTableWidgetItem(cells[column]);
+      if (column == kHeads)
+        item->setToolTip(tr("Heads that give it at least %1 on average").arg(workbench::kSinkShare));
+      if (column == kStrongest)
+        item->setToolTip(tr("%1 gives it %2 on average").arg(strongest, share_text(row.largest)));
       if (column != kToken) item->setTextAlignment(Qt::AlignRight | Qt::AlignVCenter);
       sinks_->setItem(static_cast<int>(n), column, item);
     }
   }
+  sinks_->scrollToTop();
   mark_selected();
 }
 

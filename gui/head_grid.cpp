@@ -250,8 +250,10 @@ void HeadGrid::paint_legend(QPainter& painter, const Layout& at) const {
   const QString unit = QString::fromUtf8(shown.unit.data(), static_cast<qsizetype>(shown.unit.size()));
   painter.drawText(words, Qt::AlignLeft, number(scale_.low));
   painter.drawText(words, Qt::AlignRight, number(scale_.high));
-  painter.drawText(words, Qt::AlignHCenter,
-                   difference ? tr("change") + (unit.isEmpty() ? unit : QStringLiteral(" in ") + unit) : unit);
+  painter.drawText(
+      words, Qt::AlignHCenter,
+      difference ? workspace_.side_word(MapSide::difference) + (unit.isEmpty() ? unit : QStringLiteral(" in ") + unit)
+                 : unit);
 }
 
 QString HeadGrid::text_of_head(HeadId head) const {

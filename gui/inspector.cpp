@@ -3,6 +3,7 @@
 #include <QHeaderView>
 #include <QVBoxLayout>
 #include <cmath>
+#include <utility>
 
 #include "app/figure/draw.h"
 #include "gui/theme.h"
@@ -55,13 +56,17 @@ void Inspector::follow() {
   const auto* base = workspace_.base();
   const auto* changed = workspace_.changed();
   table_->setColumnHidden(2, changed == nullptr);
-  table_->horizontalHeaderItem(1)->setText(changed != nullptr ? tr("Before") : tr("Value"));
+  table_->horizontalHeaderItem(1)->setText(changed != nullptr ? workspace_.side_name(workspace_.sides()[0])
+                                                              : tr("Value"));
   if (base == nullptr) return;
+  table_->horizontalHeaderItem(2)->setText(workspace_.side_name(workspace_.sides()[1]));
+  const auto* shown = workspace_.shown();
   const auto& selection = workspace_.selection();
   const auto token = [&](const QString& name, std::optional<std::int64_t> at) {
-    const auto& tokens = base->record().header.tokens;
+    const auto& tokens = shown->record().header.tokens;
     if (!at || *at >= std::ssize(tokens)) return;
-    const QString text = figure::label_text(base->token_texts()[static_cast<std::size_t>(*at)], figure::TextRole::tick);
+    const QString text =
+        figure::label_text(shown->token_texts()[static_cast<std::size_t>(*at)], figure::TextRole::tick);
     add(name, tr("%1  \u201c%2\u201d").arg(*at).arg(text), {},
         tr("token id %1").arg(tokens[static_cast<std::size_t>(*at)].id));
   };
@@ -78,8 +83,10 @@ void Inspector::follow() {
     const QString tip = QString::fromUtf8(one.info->id.data(), static_cast<qsizetype>(one.info->id.size())) +
                         QStringLiteral(": ") +
                         QString::fromUtf8(one.info->formula.data(), static_cast<qsizetype>(one.info->formula.size()));
-    add(name, number(base->statistic(one.info->id, *selection.head)),
-        changed != nullptr ? number(changed->statistic(one.info->id, *selection.head)) : QString(), tip);
+    QString first = number(base->statistic(one.info->id, *selection.head)), second;
+    if (changed != nullptr) second = number(changed->statistic(one.info->id, *selection.head));
+    if (workspace_.comparing()) std::swap(first, second);  // A, then B
+    add(name, first, second, tip);
   }
 }
 

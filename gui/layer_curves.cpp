@@ -39,6 +39,9 @@ void LayerCurves::follow() {
   figure_.x.title = "layer";
   figure_.value_label = std::string(measure_.unit.empty() ? "share" : measure_.unit);
   const auto *base = workspace_.base(), *changed = workspace_.changed();
+  const auto named = [&](const QString& text, MapSide side) {
+    return text.arg(workspace_.side_word(side)).toStdString();
+  };
   if (base != nullptr && changed == nullptr) {
     auto curves = workbench::layer_curves(*base, measure_);
     figure_.series = {{"mean of heads", std::move(curves.mean_l)},
@@ -48,9 +51,10 @@ void LayerCurves::follow() {
     auto before = workbench::layer_curves(*base, measure_).mean_l,
          after = workbench::layer_curves(*changed, measure_).mean_l;
     if (workspace_.side() == MapSide::difference)
-      figure_.series = {{"change of the mean", less(std::move(after), before)}};
+      figure_.series = {{named(tr("mean, %1"), MapSide::difference), less(std::move(after), before)}};
     else
-      figure_.series = {{"mean before", std::move(before)}, {"mean after", std::move(after)}};
+      figure_.series = {{named(tr("mean, %1"), MapSide::base), std::move(before)},
+                        {named(tr("mean, %1"), MapSide::changed), std::move(after)}};
   }
   update();
 }

@@ -17,7 +17,7 @@ class LayerCurves final : public QWidget {
   explicit LayerCurves(Workspace& workspace, QWidget* parent = nullptr);
   void set_measure(const workbench::Measure& measure);
   QSize sizeHint() const override { return {320, 190}; }
-  QSize minimumSizeHint() const override { return {220, 140}; }
+  QSize minimumSizeHint() const override { return {220, 150}; }
   const figure::LineFigure& figure() const { return figure_; }
   QPointF point_of(int layer) const;  ///< on the plot's middle line
 

@@ -29,6 +29,7 @@ MainWindow::MainWindow()
       interventions_(new InterventionPanel(workspace_)),
       findings_(new FindingsPanel(workspace_)),
       dashboard_(new DashboardPanel(workspace_)),
+      comparison_(new ComparisonPanel(workspace_)),
       tokens_(new TokenStrip(workspace_)),
       start_(new StartPage),
       pages_(new QStackedWidget),
@@ -58,6 +59,7 @@ MainWindow::MainWindow()
   connect(&workspace_, &Workspace::fileOpened, this, &MainWindow::remember);
   connect(&workspace_, &Workspace::failed, message_, &MessageBar::show_message);
   connect(&workspace_, &Workspace::captureChanged, message_, &QWidget::hide);
+  connect(comparison_, &ComparisonPanel::openWanted, this, &MainWindow::open_for_comparison);
   start_->set_recent(settings_.value(QStringLiteral("recent")).toStringList());
   resize(1440, 900);
   restoreGeometry(settings_.value(QStringLiteral("geometry")).toByteArray());
@@ -90,12 +92,15 @@ void MainWindow::make_docks() {
   auto* inspector =
       add_dock(QStringLiteral("dock.inspector"), tr("Inspector"), new Inspector(workspace_), Qt::RightDockWidgetArea);
   auto* findings = add_dock(QStringLiteral("dock.findings"), tr("Findings"), findings_, Qt::RightDockWidgetArea);
+  auto* comparison =
+      add_dock(QStringLiteral("dock.comparison"), tr("Comparison"), comparison_, Qt::RightDockWidgetArea);
   add_dock(QStringLiteral("dock.tokens"), tr("Tokens"), tokens_, Qt::BottomDockWidgetArea);
   splitDockWidget(next, stack, Qt::Vertical);
   tabifyDockWidget(heads, dashboard);
   heads->raise();
   tabifyDockWidget(stack, inspector);
   tabifyDockWidget(inspector, findings);
+  tabifyDockWidget(findings, comparison);
   stack->raise();
   default_layout();
 }
@@ -139,7 +144,12 @@ void MainWindow::follow_capture() {
   const auto* document = workspace_.base();
   pages_->setCurrentWidget(document != nullptr ? static_cast<QWidget*>(map_) : start_);
   for (auto* action : need_capture_) action->setEnabled(document != nullptr);
-  for (auto* action : need_run_) action->setEnabled(workspace_.result() != nullptr);
+  const auto sides = workspace_.sides();
+  for (std::size_t n = 0; n < side_actions_.size(); ++n) {
+    side_actions_[n]->setText(QLatin1Char('&') + workspace_.side_name(sides[n]));
+    side_actions_[n]->setEnabled(workspace_.changed() != nullptr);
+  }
+  end_comparison_->setEnabled(workspace_.comparing());
   if (document == nullptr) {
     statusBar()->clearMessage();
     return;
@@ -149,7 +159,10 @@ void MainWindow::follow_capture() {
                      .arg(document->num_tokens())
                      .arg(document->layers().size())
                      .arg(document->num_heads());
-  if (!document->path().empty()) text = QString::fromStdString(document->name()) + QStringLiteral("   |   ") + text;
+  if (workspace_.comparing())
+    text = tr("Comparing A and B   |   ") + text;
+  else if (!document->path().empty())
+    text = QString::fromStdString(document->name()) + QStringLiteral("   |   ") + text;
   if (!document->is_complete()) text += tr("   |   incomplete: the run was interrupted");
   statusBar()->showMessage(text);
 }
@@ -185,6 +198,14 @@ void MainWindow::open() {
   const QString path = QFileDialog::getOpenFileName(
       this, tr("Open"), {}, tr("Captures, projects, interventions (*.h5 *.json);;All files (*)"));
   if (!path.isEmpty()) open_file(path);
+}
+
+void MainWindow::open_for_comparison() {
+  const QString path =
+      QFileDialog::getOpenFileName(this, tr("Open capture as B"), {}, tr("Captures (*.h5);;All files (*)"));
+  if (path.isEmpty()) return;
+  workspace_.open_other(path);
+  show_dock(QStringLiteral("dock.comparison"));
 }
 
 bool MainWindow::save(bool as) {

@@ -5,6 +5,7 @@
 #include <QSettings>
 #include <QStackedWidget>
 
+#include "gui/comparison_panel.h"
 #include "gui/dashboard_panel.h"
 #include "gui/findings_panel.h"
 #include "gui/head_panel.h"
@@ -34,6 +35,7 @@ class MainWindow final : public QMainWindow {
   PredictionPanel& prediction() { return *prediction_; }
   FindingsPanel& findings() { return *findings_; }
   DashboardPanel& dashboard() { return *dashboard_; }
+  ComparisonPanel& comparison() { return *comparison_; }
   /// Brings a dock to the front: "dock.findings".
   void show_dock(const QString& name);
   void open_file(const QString& path);
@@ -56,6 +58,7 @@ class MainWindow final : public QMainWindow {
   bool may_discard();
   bool save(bool as);
   void open();
+  void open_for_comparison();
   void export_view();
   void export_head_grid();
   void write_export(const QString& path, bool map);
@@ -72,13 +75,14 @@ class MainWindow final : public QMainWindow {
   InterventionPanel* interventions_;
   FindingsPanel* findings_;
   DashboardPanel* dashboard_;
+  ComparisonPanel* comparison_;
   TokenStrip* tokens_;
   StartPage* start_;
   QStackedWidget* pages_;
   MessageBar* message_;
   QProgressBar* progress_;
-  QAction *undo_ = nullptr, *redo_ = nullptr;
-  std::vector<QAction*> need_capture_, need_run_;
+  QAction *undo_ = nullptr, *redo_ = nullptr, *end_comparison_ = nullptr;
+  std::vector<QAction*> need_capture_, side_actions_;
   std::vector<QDockWidget*> docks_;
 };
 

@@ -49,6 +49,15 @@ void MainWindow::make_actions() {
   auto* start = run->addAction(tr("&Run prompt"), QKeySequence(tr("Ctrl+Return")), this, [this] { prompt_->run(); });
   start->setShortcuts({QKeySequence(tr("Ctrl+Return")), QKeySequence(tr("Ctrl+Enter"))});
   run->addAction(tr("&Stop"), QKeySequence(tr("Ctrl+.")), &workspace_, &Workspace::stop);
+  QMenu* compare = menuBar()->addMenu(tr("&Compare"));
+  need_capture_.push_back(
+      compare->addAction(tr("&Pin what is shown as B"), QKeySequence(tr("Ctrl+Shift+P")), this, [this] {
+        workspace_.pin();
+        show_dock(QStringLiteral("dock.comparison"));
+      }));
+  need_capture_.push_back(compare->addAction(tr("&Open capture as B..."), QKeySequence(tr("Ctrl+Shift+O")), this,
+                                             &MainWindow::open_for_comparison));
+  end_comparison_ = compare->addAction(tr("&End comparison"), &workspace_, &Workspace::end_comparison);
   make_view_actions();
 }
 
@@ -74,14 +83,10 @@ void MainWindow::make_view_actions() {
   need_capture_.push_back(
       view->addAction(tr("&Fit map"), QKeySequence(tr("Ctrl+0")), this, [this] { map_->view()->fit(); }));
   view->addSeparator();
-  const std::pair<MapSide, const char*> sides[] = {
-      {MapSide::base, "Ctrl+1"}, {MapSide::changed, "Ctrl+2"}, {MapSide::difference, "Ctrl+3"}};
-  const QString names[] = {tr("&Before"), tr("&After"), tr("&Change")};
-  for (std::size_t n = 0; n < 3; ++n) {
-    auto* action = view->addAction(names[n], QKeySequence(QLatin1String(sides[n].second)), this,
-                                   [this, side = sides[n].first] { workspace_.set_side(side); });
-    need_run_.push_back(action);
-  }
+  for (std::size_t n = 0; n < 3; ++n)
+    side_actions_.push_back(view->addAction(workspace_.side_name(workspace_.sides()[n]),
+                                            QKeySequence(tr("Ctrl+%1").arg(n + 1)), this,
+                                            [this, n] { workspace_.set_side(workspace_.sides()[n]); }));
   view->addSeparator();
   for (auto* dock : docks_) view->addAction(dock->toggleViewAction());
   view->addAction(tr("&Default layout"), this, &MainWindow::default_layout);
@@ -155,9 +160,12 @@ void MainWindow::copy_map() {
 }
 
 void MainWindow::copy_command() {
-  const auto* document = workspace_.base();
+  const auto* document = workspace_.document_a().get();
+  const auto* other = workspace_.document_b().get();
   std::string text;
-  if (document != nullptr && !document->path().empty() && workspace_.selection().head)
+  if (other != nullptr && !other->path().empty() && !document->path().empty())
+    text = workbench::command_of_comparison(document->path(), other->path());
+  else if (document != nullptr && !document->path().empty() && workspace_.selection().head)
     text = workbench::command_of_map(document->path(), document->record_number(), *workspace_.selection().head,
                                      scale_name(map_->view()->scale_kind()), "map.png") +
            workbench::command_of_grid(document->path(), document->record_number(), workspace_.metric(),

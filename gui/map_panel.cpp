@@ -41,11 +41,8 @@ MapPanel::MapPanel(Workspace& workspace, QWidget* parent)
   heading->addSpacing(8);
   heading->addWidget(badge_);
   heading->addStretch(1);
-  const std::pair<MapSide, QString> sides[] = {
-      {MapSide::base, tr("Before")}, {MapSide::changed, tr("After")}, {MapSide::difference, tr("Change")}};
-  for (const auto& [side, text] : sides) {
+  for (const MapSide side : workspace_.sides()) {
     auto* button = new QToolButton;
-    button->setText(text);
     button->setCheckable(true);
     button->setToolButtonStyle(Qt::ToolButtonTextOnly);
     button->setMinimumWidth(64);
@@ -81,9 +78,15 @@ void MapPanel::follow() {
   title_->setText(head ? tr("Layer %1, head %2").arg(head->layer).arg(head->head) : tr("Attention map"));
   badge_->setText(view_->badge());
   const bool changed = workspace_.changed() != nullptr;
-  for (auto* button : side_->buttons()) button->setEnabled(changed);
+  const auto sides = workspace_.sides();
+  const auto buttons = side_->buttons();
+  for (int n = 0; n < 3; ++n) {
+    side_->setId(buttons[n], static_cast<int>(sides[static_cast<std::size_t>(n)]));
+    buttons[n]->setText(workspace_.side_name(sides[static_cast<std::size_t>(n)]));
+    buttons[n]->setEnabled(changed);
+  }
   side_->button(static_cast<int>(workspace_.side()))->setChecked(true);
-  const QString why = changed ? QString() : tr("Add an intervention to compare before and after");
+  const QString why = changed ? QString() : tr("Add an intervention, or pin this run, to see two sides");
   for (auto* button : side_->buttons()) button->setToolTip(why);
   scale_->setEnabled(workspace_.side() != MapSide::difference);
   follow_cell();
@@ -91,12 +94,12 @@ void MapPanel::follow() {
 
 QString MapPanel::cell_text() const {
   const auto cell = view_->current_cell();
-  if (!cell || workspace_.base() == nullptr) return tr("Point at a cell to read it.");
+  if (!cell || workspace_.shown() == nullptr) return tr("Point at a cell to read it.");
   const auto [query, key] = *cell;
   std::int64_t edge = 1;
   const float value = view_->value_at(query, key, &edge);
   const auto token = [&](std::int64_t at) {
-    return figure::label_text(workspace_.base()->token_texts()[static_cast<std::size_t>(at)],
+    return figure::label_text(workspace_.shown()->token_texts()[static_cast<std::size_t>(at)],
                               figure::TextRole::caption);
   };
   QString text =

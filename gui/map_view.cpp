@@ -20,8 +20,12 @@ MapView::MapView(Workspace& workspace, QWidget* parent) : QWidget(parent), works
   setMouseTracking(true);
   setMinimumSize(260, 220);
   connect(&workspace_, &Workspace::captureChanged, this, &MapView::reset);
-  connect(&workspace_, &Workspace::sideChanged, this, qOverload<>(&QWidget::update));
+  connect(&workspace_, &Workspace::sideChanged, this, [this] {
+    if (!workspace_.same_text()) reset();  // each side has a text of its own
+    update();
+  });
   connect(&workspace_, &Workspace::selectionChanged, this, [this] {
+    reveal();
     update();
     Q_EMIT currentCellChanged();
   });
@@ -32,7 +36,7 @@ MapView::MapView(Workspace& workspace, QWidget* parent) : QWidget(parent), works
 }
 
 std::int64_t MapView::num_tokens() const {
-  return workspace_.base() != nullptr ? workspace_.base()->num_tokens() : 0;
+  return workspace_.shown() != nullptr ? workspace_.shown()->num_tokens() : 0;
 }
 
 // A new run of the same text keeps the view; another text is fitted.
@@ -41,7 +45,7 @@ void MapView::reset() {
   colors_.reset();
   hover_.reset();
   token_ruler_ = 30.0;
-  if (const auto* document = workspace_.base())
+  if (const auto* document = workspace_.shown())
     for (const auto& text : document->token_texts()) {
       const QString label = figure::label_text(text, figure::TextRole::tick);
       token_ruler_ = std::min(84.0, std::max(token_ruler_, figure::text_width(label, figure::TextRole::tick) + 10.0));
@@ -86,6 +90,18 @@ void MapView::keep_inside() {
   origin_.setY(clamp(origin_.y(), area.height() / pixels_));
   if (area.width() / pixels_ >= tokens) origin_.setX(0);
   if (area.height() / pixels_ >= tokens) origin_.setY(0);
+}
+
+void MapView::reveal() {
+  if (num_tokens() == 0 || pixels_ <= 0.0) return;
+  const auto near = [](double origin, double room, std::optional<std::int64_t> at) {
+    const double token = static_cast<double>(at.value_or(0)) + 0.5;
+    return !at || (token >= origin && token <= origin + room) ? origin : token - room / 2;
+  };
+  const auto& selection = workspace_.selection();
+  const QSizeF room = plot().size() / pixels_;
+  origin_ = {near(origin_.x(), room.width(), selection.key), near(origin_.y(), room.height(), selection.query)};
+  keep_inside();
 }
 
 void MapView::zoom_at(QPointF position, double factor) {
@@ -144,8 +160,8 @@ std::vector<workbench::TileKey> MapView::keys() const {
   std::vector<workbench::TileKey> all =
       workbench::tiles_of_view(workspace_.tile_key(), {origin_.x(), origin_.y(), end.x(), end.y()},
                                pixels_ * devicePixelRatioF(), num_tokens(), true);
-  // Before and after share the range of the base.
-  if (workspace_.side() == MapSide::changed) all.insert(all.begin(), whole_of(MapSide::base));
+  // Both sides of a text share the range of the base.
+  if (workspace_.side() == MapSide::changed && workspace_.same_text()) all.insert(all.begin(), whole_of(MapSide::base));
   return all;
 }
 
@@ -156,8 +172,8 @@ bool MapView::is_complete() const {
 }
 
 bool MapView::update_colors() {
-  const workbench::TileKey wanted =
-      whole_of(workspace_.side() == MapSide::difference ? MapSide::difference : MapSide::base);
+  const bool shared = workspace_.side() == MapSide::changed && workspace_.same_text();
+  const workbench::TileKey wanted = whole_of(shared ? MapSide::base : workspace_.side());
   if (colors_ && colored_ == wanted) return true;
   const auto tile = workspace_.tile(wanted);
   if (!tile) return colors_.has_value() && colored_.head == wanted.head && colored_.side == wanted.side;

@@ -52,6 +52,7 @@ class MapView final : public QWidget {
   double fit_pixels() const;
   void zoom_at(QPointF position, double factor);
   void keep_inside();
+  void reveal();  ///< moves a zoomed map so that the selected query and key are in sight
   void reset();
   void request();
   std::vector<workbench::TileKey> keys() const;

@@ -37,7 +37,7 @@ void MapView::paintEvent(QPaintEvent*) {
   painter.drawRect(seen.adjusted(-0.5, -0.5, 0.5, 0.5));
   paint_rulers(painter);
   paint_color_bar(painter, QRectF(plot().topLeft(), QSizeF(seen.right() - plot().left(), plot().height())), *colors_,
-                  colors_->is_signed ? tr("change") : tr("attention"));
+                  colors_->is_signed ? workspace_.side_word(MapSide::difference) : tr("attention"));
 }
 
 void MapView::paint_empty(QPainter& painter, const QString& text) const {
@@ -103,7 +103,7 @@ void MapView::paint_rulers(QPainter& painter) const {
   const QColor muted = palette().color(QPalette::PlaceholderText), strong = palette().color(QPalette::Text);
   const bool tokens = shows_tokens();
   const std::int64_t step = tokens ? 1 : tick_step(pixels_, 56.0);
-  const auto& texts = workspace_.base()->token_texts();
+  const auto& texts = workspace_.shown()->token_texts();
   const auto& selection = workspace_.selection();
   const auto current = current_cell();
   const auto label = [&](std::int64_t at) {

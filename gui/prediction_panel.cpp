@@ -36,25 +36,29 @@ PredictionPanel::PredictionPanel(Workspace& workspace, QWidget* parent) : QWidge
 }
 
 QString PredictionPanel::summary() const {
-  const auto* result = workspace_.result();
-  const auto& next = result->next;
-  if (!result->is_changed())
-    return tr("entropy %1 nat   |   %2 s")
-        .arg(QString::number(next.base_entropy, 'f', 2), QString::number(result->base->seconds, 'f', 2));
-  return tr("KL %1 nat   |   entropy %2 \u2192 %3 nat   |   %4 s")
-      .arg(QString::fromStdString(figure::format_value(next.kl, 3)), QString::number(next.base_entropy, 'f', 2),
-           QString::number(next.changed_entropy, 'f', 2), QString::number(result->changed->seconds, 'f', 2));
+  const auto& shown = *workspace_.prediction();
+  const auto fixed = [](double value) { return QString::number(value, 'f', 2); };
+  QStringList parts;
+  if (shown.two_sides)
+    parts += tr("%1 %2 nat")
+                 .arg(workspace_.comparing() ? tr("KL(B \u2016 A)") : tr("KL"),
+                      QString::fromStdString(figure::format_value(shown.next.kl, 3)));
+  parts += shown.two_sides
+               ? tr("entropy %1 \u2192 %2 nat").arg(fixed(shown.next.base_entropy), fixed(shown.next.changed_entropy))
+               : tr("entropy %1 nat").arg(fixed(shown.next.base_entropy));
+  if (shown.seconds) parts += tr("%1 s").arg(fixed(*shown.seconds));
+  return parts.join(QStringLiteral("   |   "));
 }
 
 QStringList PredictionPanel::lines() const {
-  const auto* result = workspace_.result();
-  if (result == nullptr) return {};
+  const auto* shown = workspace_.prediction();
+  if (shown == nullptr) return {};
   QStringList text{summary()};
-  for (std::size_t n = 0; n < result->next.top.size(); ++n) {
-    const auto& chance = result->next.top[n];
-    const QString token = QString::fromStdString(result->token_texts[n]);
-    text += result->is_changed() ? tr("%1: %2 to %3").arg(token, percent(chance.base), percent(chance.changed))
-                                 : tr("%1: %2").arg(token, percent(chance.base));
+  for (std::size_t n = 0; n < shown->next.top.size(); ++n) {
+    const auto& chance = shown->next.top[n];
+    const QString token = QString::fromStdString(shown->texts[n]);
+    text += shown->two_sides ? tr("%1: %2 to %3").arg(token, percent(chance.base), percent(chance.changed))
+                             : tr("%1: %2").arg(token, percent(chance.base));
   }
   return text;
 }
@@ -62,17 +66,18 @@ QStringList PredictionPanel::lines() const {
 void PredictionPanel::paintEvent(QPaintEvent*) {
   QPainter painter(this);
   painter.fillRect(rect(), palette().base());
-  const auto* result = workspace_.result();
-  if (result == nullptr) {
+  const auto* shown = workspace_.prediction();
+  if (shown == nullptr) {
     painter.setPen(palette().color(QPalette::PlaceholderText));
     painter.drawText(rect().adjusted(16, 16, -16, -16), Qt::AlignCenter | Qt::TextWordWrap,
-                     workspace_.base() != nullptr
-                         ? tr("A capture file does not carry the model. Run a prompt to see what comes next.")
-                         : tr("What the model would say next, once a prompt has run."));
+                     workspace_.base() == nullptr ? tr("What the model would say next, once a prompt has run.")
+                     : workspace_.comparing()
+                         ? tr("A and B have no logits of one vocabulary: next tokens cannot be compared.")
+                         : tr("This capture holds no logits. Run a prompt to see what comes next."));
     return;
   }
   paint_header(painter, QRectF(kSide, 6, width() - 2 * kSide, kHeader - 6));
-  const auto& top = result->next.top;
+  const auto& top = shown->next.top;
   double largest = 1e-9;
   for (const auto& chance : top) largest = std::max({largest, chance.base, chance.changed});
   const double room = (height() - kHeader - 6) / static_cast<double>(std::max<std::size_t>(1, top.size()));
@@ -80,12 +85,12 @@ void PredictionPanel::paintEvent(QPaintEvent*) {
   for (std::size_t n = 0; n < top.size(); ++n) {
     const QRectF at(kSide, kHeader + row * static_cast<double>(n), width() - 2 * kSide, row);
     if (at.bottom() > height()) break;
-    paint_row(painter, at, top[n], figure::label_text(result->token_texts[n], figure::TextRole::tick), largest);
+    paint_row(painter, at, top[n], figure::label_text(shown->texts[n], figure::TextRole::tick), largest);
   }
 }
 
 void PredictionPanel::paint_header(QPainter& painter, const QRectF& area) const {
-  const bool changed = workspace_.result()->is_changed();
+  const bool changed = workspace_.prediction()->two_sides;
   painter.setFont(small_font());
   painter.setPen(palette().color(QPalette::Text));
   painter.drawText(QRectF(area.left(), area.top(), area.width(), 18), Qt::AlignLeft | Qt::AlignVCenter,
@@ -97,16 +102,17 @@ void PredictionPanel::paint_header(QPainter& painter, const QRectF& area) const 
     painter.drawText(QPointF(x + 14, area.top() + 31), text);
     x += 14 + painter.fontMetrics().horizontalAdvance(text) + 14;
   };
-  key(accent_color(), changed ? tr("before") : tr("probability"));
+  key(accent_color(), changed ? workspace_.side_word(MapSide::base) : tr("probability"));
   if (!changed) return;
-  key(changed_color(), tr("after"));
-  painter.drawText(QRectF(area.left(), area.top() + 18, area.width(), 18), Qt::AlignRight | Qt::AlignVCenter,
-                   tr("after, change in points"));
+  key(changed_color(), workspace_.side_word(MapSide::changed));
+  painter.drawText(
+      QRectF(area.left(), area.top() + 18, area.width(), 18), Qt::AlignRight | Qt::AlignVCenter,
+      tr("%1, %2 in points").arg(workspace_.side_word(MapSide::changed), workspace_.side_word(MapSide::difference)));
 }
 
 void PredictionPanel::paint_row(QPainter& painter, const QRectF& row, const workbench::TokenChance& chance,
                                 const QString& token, double largest) const {
-  const bool changed = workspace_.result()->is_changed();
+  const bool changed = workspace_.prediction()->two_sides;
   painter.setFont(font());
   const double token_width = std::min(110.0, row.width() * 0.32), number_width = changed ? 104.0 : 56.0;
   const QRectF bars(row.left() + token_width + 6, row.top(),

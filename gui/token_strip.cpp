@@ -35,17 +35,22 @@ TokenFlow::TokenFlow(Workspace& workspace, QWidget* parent) : QWidget(parent), w
   QSizePolicy policy(QSizePolicy::Preferred, QSizePolicy::Minimum);
   policy.setHeightForWidth(true);
   setSizePolicy(policy);
-  connect(&workspace_, &Workspace::captureChanged, this, [this] {
-    texts_.clear();
-    if (const auto* document = workspace_.base())
-      for (const auto& text : document->token_texts()) {
-        if (texts_.size() == kMostTokens) break;
-        texts_.push_back(figure::label_text(text, figure::TextRole::tick));
-      }
-    relayout(width());
+  connect(&workspace_, &Workspace::captureChanged, this, &TokenFlow::read_texts);
+  connect(&workspace_, &Workspace::sideChanged, this, [this] {
+    if (!workspace_.same_text()) read_texts();
   });
   connect(&workspace_, &Workspace::linesChanged, this, qOverload<>(&QWidget::update));
   connect(&workspace_, &Workspace::selectionChanged, this, qOverload<>(&QWidget::update));
+}
+
+void TokenFlow::read_texts() {
+  texts_.clear();
+  if (const auto* document = workspace_.shown())
+    for (const auto& text : document->token_texts()) {
+      if (texts_.size() == kMostTokens) break;
+      texts_.push_back(figure::label_text(text, figure::TextRole::tick));
+    }
+  relayout(width());
 }
 
 void TokenFlow::relayout(int width) {
@@ -82,7 +87,12 @@ const std::vector<float>& TokenFlow::values() const {
   if (lines.column) return lines.column->attn;
   if (!lines.received.empty()) return lines.received;
   static const std::vector<float> none;
-  return workspace_.base() != nullptr ? workspace_.base()->received() : none;
+  return workspace_.shown() != nullptr ? workspace_.shown()->received() : none;
+}
+
+bool TokenFlow::shows_difference() const {
+  const auto& lines = workspace_.lines();
+  return workspace_.side() == MapSide::difference && (lines.row || lines.column || !lines.received.empty());
 }
 
 QString TokenFlow::legend() const {
@@ -90,7 +100,7 @@ QString TokenFlow::legend() const {
   const auto& lines = workspace_.lines();
   if (workspace_.base() == nullptr) return {};
   const QString head = selection.head ? QString::fromStdString(heads::to_string(*selection.head)) : QString();
-  const QString change = workspace_.side() == MapSide::difference ? tr("change of ") : QString();
+  const QString change = shows_difference() ? tr("%1 of ").arg(workspace_.side_word(MapSide::difference)) : QString();
   QString what;
   if (lines.row && selection.query)
     what = tr("attention from token %1 in %2").arg(*selection.query).arg(head);
@@ -120,7 +130,7 @@ void TokenFlow::paintEvent(QPaintEvent* event) {
     QColor ground = base;
     if (t < shown.size() && !std::isnan(shown[t])) {
       const double share = std::sqrt(std::abs(shown[t]) / largest);  // small weights stay visible
-      if (workspace_.side() == MapSide::difference) {
+      if (shows_difference()) {
         ground = diverging_color(std::copysign(share, shown[t]));
       } else {
         const auto mix = [&](int a, int b) { return static_cast<int>(a + (b - a) * share); };
@@ -198,7 +208,7 @@ bool TokenFlow::event(QEvent* event) {
       QToolTip::hideText();
       return true;
     }
-    const auto& tokens = workspace_.base()->record().header.tokens;
+    const auto& tokens = workspace_.shown()->record().header.tokens;
     const auto& shown = values();
     QString text = tr("token %1").arg(token);
     if (token < std::ssize(tokens)) text += tr(", id %1").arg(tokens[static_cast<std::size_t>(token)].id);

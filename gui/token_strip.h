@@ -29,7 +29,9 @@ class TokenFlow final : public QWidget {
   bool event(QEvent* event) override;
 
  private:
+  void read_texts();
   void relayout(int width);
+  bool shows_difference() const;  ///< of the two sides; false also where there is none to show
   const std::vector<float>& values() const;
 
   Workspace& workspace_;

@@ -22,27 +22,20 @@ std::string identity_of_prompt(const workbench::Project& project) {
                                                          .notes = {}}));
 }
 
-Json stack_text(const workbench::Project& project) {
-  return workbench::to_json(project)["interventions"];
+/// "run with zero-tuning", "run with 3 interventions".
+std::string name_of_changed(const intervention::Stack& stack) {
+  std::string name;
+  int count = 0;
+  for (const auto& entry : stack) {
+    if (!entry.enabled) continue;
+    name = entry.method;
+    ++count;
+  }
+  return "run with " + (count == 1 ? name : std::to_string(count) + " interventions");
 }
 
-/// The head whose largest weights lie most on tokens other than the first and the query itself: sinks, diagonals and
-/// even attention say least to begin with.
-std::optional<HeadId> first_head(const workbench::CaptureDocument& document) {
-  if (document.layers().empty()) return std::nullopt;
-  HeadId best{document.layers().front(), 0};
-  float most = -2.0f;
-  for (const int layer : document.layers())
-    for (int head = 0; head < document.num_heads(); ++head) {
-      const HeadId id{layer, head};
-      const float telling =
-          document.statistic("pmax", id) - document.statistic("received0", id) - document.statistic("off0", id);
-      if (telling > most && document.has_map(id)) {
-        most = telling;
-        best = id;
-      }
-    }
-  return best;
+Json stack_text(const workbench::Project& project) {
+  return workbench::to_json(project)["interventions"];
 }
 
 }  // namespace
@@ -244,7 +237,8 @@ void Workspace::submit_run(bool prompt_changed) {
         auto base = std::make_shared<const workbench::CaptureDocument>(result.base->capture, "", "run");
         std::shared_ptr<const workbench::CaptureDocument> changed;
         if (result.is_changed())
-          changed = std::make_shared<const workbench::CaptureDocument>(result.changed->capture, "", "changed run");
+          changed = std::make_shared<const workbench::CaptureDocument>(result.changed->capture, "",
+                                                                       name_of_changed(project.interventions));
         return [this, project, host, live, result = std::move(result), base, changed] {
           const bool other = model_ != host;
           model_ = host;
@@ -281,27 +275,10 @@ void Workspace::show_result(workbench::LiveResult result, std::shared_ptr<const 
 
 void Workspace::show_capture(std::shared_ptr<const workbench::CaptureDocument> base,
                              std::shared_ptr<const workbench::CaptureDocument> changed) {
-  maps_->cancel_all();
-  base_ = std::move(base);
-  changed_ = std::move(changed);
-  ++revision_;
-  failed_tiles_.clear();
-  map_error_.clear();
-  workbench::Selection next = selection_;
-  if (!base_) {
-    next = {};
-    tiles_.clear();
-  } else {
-    if (!next.head || !base_->find(*next.head)) next.head = first_head(*base_);
-    if (next.query && *next.query >= base_->num_tokens()) next.query.reset();
-    if (next.key && *next.key >= base_->num_tokens()) next.key.reset();
-  }
-  selection_ = next;
-  if (base_ && base_->find_statistic(metric_) == nullptr && !base_->statistics().empty())
-    metric_ = base_->statistics().front().info->id;
-  set_filter(filter_text_);
-  Q_EMIT captureChanged();
-  Q_EMIT selectionChanged();
+  run_base_ = std::move(base);
+  run_changed_ = std::move(changed);
+  if (!run_base_) other_.reset();
+  show_sides();
 }
 
 }  // namespace headlight::gui

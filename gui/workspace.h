@@ -2,6 +2,7 @@
 
 #include <QObject>
 #include <QString>
+#include <array>
 #include <memory>
 #include <optional>
 #include <set>
@@ -11,6 +12,7 @@
 #include "app/workbench/job_queue.h"
 #include "app/workbench/live_session.h"
 #include "app/workbench/map_tiles.h"
+#include "app/workbench/prediction.h"
 #include "app/workbench/project.h"
 #include "app/workbench/selection_lines.h"
 
@@ -54,17 +56,35 @@ class Workspace final : public QObject {
   void load_model();
   const workbench::ModelHost* model() const { return model_.get(); }
 
-  // What is shown.
+  // What is shown: one or two sides. The run before and after the stack, or, in a comparison, B and A: A is the run
+  // (after the stack) or capture of the window, B is another one. The difference is changed - base: After - Before, A -
+  // B.
   const workbench::CaptureDocument* base() const { return base_.get(); }
-  const workbench::CaptureDocument* changed() const { return changed_.get(); }  ///< null: nothing is changed
+  const workbench::CaptureDocument* changed() const { return changed_.get(); }  ///< null: there is one side
   /// Base, or the changed side where that is shown; null without a capture.
   const workbench::CaptureDocument* shown() const { return shown_document().get(); }
   std::shared_ptr<const workbench::CaptureDocument> shown_document() const {
     return side() == MapSide::changed ? changed_ : base_;
   }
   const workbench::LiveResult* result() const { return result_ ? &*result_ : nullptr; }
+  /// Of both sides; null where no logits are known.
+  const workbench::Prediction* prediction() const { return prediction_ ? &*prediction_ : nullptr; }
   MapSide side() const { return changed_ ? side_ : MapSide::base; }
   void set_side(MapSide side);
+  std::array<MapSide, 3> sides() const;          ///< in the order of buttons
+  QString side_name(MapSide side) const;         ///< "Before", "After", "Change"; "A", "B", "A \u2212 B"
+  QString side_word(MapSide side) const;         ///< the same inside a sentence: "before", "A"
+  bool same_text() const { return same_text_; }  ///< the sides are of the same tokens, or there is one
+
+  // Comparison.
+  bool comparing() const { return other_ != nullptr; }
+  std::shared_ptr<const workbench::CaptureDocument> document_a() const {
+    return run_changed_ ? run_changed_ : run_base_;
+  }
+  std::shared_ptr<const workbench::CaptureDocument> document_b() const { return other_; }
+  void pin();  ///< what is shown becomes B, and stays when another prompt is run or another capture opened
+  void open_other(const QString& path);  ///< a capture file becomes B
+  void end_comparison();
 
   const workbench::Selection& selection() const { return selection_; }
   void select(const workbench::Selection& selection);
@@ -119,6 +139,9 @@ class Workspace final : public QObject {
                    std::shared_ptr<const workbench::CaptureDocument> changed);
   void show_capture(std::shared_ptr<const workbench::CaptureDocument> base,
                     std::shared_ptr<const workbench::CaptureDocument> changed);
+  void compare_with(std::shared_ptr<const workbench::CaptureDocument> other);
+  void show_sides();
+  void keep_inside(workbench::Selection& selection) const;  ///< drops tokens that the shown side does not have
   void open_capture(const QString& path);
   void request_lines();
   void set_busy(bool busy);
@@ -132,7 +155,10 @@ class Workspace final : public QObject {
   std::shared_ptr<workbench::LiveSession> live_;
   std::string ran_prompt_;  // what the shown run is of: model and prompt
 
-  std::shared_ptr<const workbench::CaptureDocument> base_, changed_;
+  std::shared_ptr<const workbench::CaptureDocument> run_base_, run_changed_, other_;
+  std::shared_ptr<const workbench::CaptureDocument> base_, changed_;  // of those, what views show
+  std::optional<workbench::Prediction> prediction_;
+  bool same_text_ = true;
   std::optional<workbench::LiveResult> result_;
   workbench::Selection selection_;
   MapSide side_ = MapSide::changed;

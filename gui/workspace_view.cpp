@@ -15,17 +15,9 @@ QString as_qstring(const std::string& text) {
 
 }  // namespace
 
-void Workspace::set_side(MapSide side) {
-  if (side == side_) return;
-  side_ = side;
-  Q_EMIT sideChanged();
-}
-
 void Workspace::select(const workbench::Selection& selection) {
   workbench::Selection next = selection;
-  const std::int64_t tokens = base_ ? base_->num_tokens() : 0;
-  if (next.query && (*next.query < 0 || *next.query >= tokens)) next.query.reset();
-  if (next.key && (*next.key < 0 || *next.key >= tokens)) next.key.reset();
+  keep_inside(next);
   if (next == selection_) return;
   selection_ = next;
   map_error_.clear();

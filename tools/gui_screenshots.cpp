@@ -62,6 +62,18 @@ class Photographer {
     window_.open_file(QStringLiteral("missing.h5"));
     settle();
     take("error");
+    space().pin();
+    auto less = space().project();
+    less.interventions.pop_back();
+    space().change(QStringLiteral("without"), std::move(less));
+    show("dock.comparison");
+    if (const auto& found = window_.comparison().comparison())
+      space().select_head({found->heads.front().layer, found->heads.front().head});
+    space().set_side(MapSide::difference);
+    settle();
+    take("comparison");
+    space().end_comparison();
+    show("dock.interventions");
     if (capture == nullptr) return 0;
     space().new_project();
     window_.open_file(QString::fromLocal8Bit(capture));
@@ -97,7 +109,7 @@ class Photographer {
     wait(100);
     QElapsedTimer clock;
     clock.start();
-    while (clock.elapsed() < 60000 && (space().busy() || window_.findings().busy() ||
+    while (clock.elapsed() < 60000 && (space().busy() || window_.findings().busy() || window_.comparison().busy() ||
                                        (space().base() != nullptr && !window_.map().view()->is_complete())))
       wait(50);
     wait(200);

@@ -35,6 +35,7 @@ CaptureDocument::CaptureDocument(std::shared_ptr<const capture::CaptureView> vie
   }
   read_statistics();
   read_received();
+  read_logits();
 }
 
 void CaptureDocument::read_statistics() {
@@ -70,6 +71,15 @@ void CaptureDocument::read_received() {
   }
   for (std::size_t j = 0; j < rows; ++j)
     if (count[j] > 0.0) received_.mean[j] = static_cast<float>(sum[j] / count[j]);
+}
+
+void CaptureDocument::read_logits() {
+  try {
+    const Buffer<float> logits = view_->last_logits(number_);
+    last_logits_.assign(logits.begin(), logits.end());
+  } catch (const Error& error) {  // not recorded
+    if (error.code() != Errc::invalid_argument) throw;
+  }
 }
 
 std::optional<capture::HeadRef> CaptureDocument::find(HeadId head) const {
@@ -151,6 +161,15 @@ heads::HeadGrid CaptureDocument::grid() const {
 
 heads::HeadMask CaptureDocument::select(const std::string& expression) const {
   return heads::parse_heads(expression, capture_head_facts(*view_), "filter");
+}
+
+bool same_tokens(const CaptureDocument& a, const CaptureDocument& b) {
+  if (a.num_tokens() != b.num_tokens()) return false;
+  const auto &of_a = a.record().header.tokens, &of_b = b.record().header.tokens;
+  const auto rows = static_cast<std::size_t>(a.num_tokens());
+  if (of_a.size() < rows || of_b.size() < rows) return false;
+  return std::equal(of_a.begin(), of_a.begin() + a.num_tokens(), of_b.begin(),
+                    [](const auto& x, const auto& y) { return x.id == y.id; });
 }
 
 }  // namespace headlight::workbench

@@ -76,6 +76,9 @@ class CaptureDocument {
   const std::vector<float>& received() const { return received_.mean; }
   const ReceivedByTokens& received_by_tokens() const { return received_; }
 
+  /// [V] of the last prompt token; empty when the capture does not hold them.
+  const std::vector<float>& last_logits() const { return last_logits_; }
+
   AttentionLine row(HeadId head, std::int64_t query, ThreadPool& pool) const;
   AttentionLine column(HeadId head, std::int64_t key, ThreadPool& pool) const;
   /// @error as capture::read_map()
@@ -90,6 +93,7 @@ class CaptureDocument {
   capture::HeadRef require(HeadId head) const;
   void read_statistics();
   void read_received();
+  void read_logits();
 
   std::shared_ptr<const capture::CaptureView> view_;
   std::string path_, name_;
@@ -98,6 +102,10 @@ class CaptureDocument {
   std::vector<std::string> texts_;
   std::vector<GridStatistic> statistics_;
   ReceivedByTokens received_;
+  std::vector<float> last_logits_;
 };
+
+/// Both are of the same token ids, row by row.
+bool same_tokens(const CaptureDocument& a, const CaptureDocument& b);
 
 }  // namespace headlight::workbench

@@ -78,4 +78,8 @@ std::string command_of_grid(const std::string& capture, std::int64_t record, con
                      metric, heads.empty() ? "" : " --heads " + shell_word(heads));
 }
 
+std::string command_of_comparison(const std::string& a, const std::string& b) {
+  return fmt::format("headlight compare {} {}\n", shell_word(b), shell_word(a));
+}
+
 }  // namespace headlight::workbench

@@ -26,4 +26,7 @@ std::string command_of_map(const std::string& capture, std::int64_t record, Head
 std::string command_of_grid(const std::string& capture, std::int64_t record, const std::string& metric,
                             const std::string& heads);
 
+/// `headlight compare` of two capture files: differences are A - B, as the window shows them.
+std::string command_of_comparison(const std::string& a, const std::string& b);
+
 }  // namespace headlight::workbench

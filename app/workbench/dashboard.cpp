@@ -50,15 +50,6 @@ LayerCurves layer_curves(const CaptureDocument& document, const Measure& measure
   return curves;
 }
 
-bool same_tokens(const CaptureDocument& a, const CaptureDocument& b) {
-  if (a.num_tokens() != b.num_tokens()) return false;
-  const auto &of_a = a.record().header.tokens, &of_b = b.record().header.tokens;
-  const auto rows = static_cast<std::size_t>(a.num_tokens());
-  if (of_a.size() < rows || of_b.size() < rows) return false;
-  return std::equal(of_a.begin(), of_a.begin() + a.num_tokens(), of_b.begin(),
-                    [](const auto& x, const auto& y) { return x.id == y.id; });
-}
-
 std::vector<SinkRow> sink_rows(const CaptureDocument& base, const CaptureDocument* changed, bool shown_is_changed,
                                std::size_t most) {
   const bool both = changed != nullptr && same_tokens(base, *changed);

@@ -46,7 +46,4 @@ struct SinkRow {
 std::vector<SinkRow> sink_rows(const CaptureDocument& base, const CaptureDocument* changed, bool shown_is_changed,
                                std::size_t most);
 
-/// Both are of the same token ids, row by row.
-bool same_tokens(const CaptureDocument& a, const CaptureDocument& b);
-
 }  // namespace headlight::workbench

@@ -26,16 +26,25 @@ capture::MapRequest request_of(const TileKey& key, std::int64_t num_tokens) {
   return request;
 }
 
-/// changed - base. Where one side can only be had in blocks the other is pooled to them.
+/// The same part of another document in cells of the same size, or in larger ones where it holds only those.
+MapTile tile_like(const MapTile& like, HeadId head, const CaptureDocument& document, ThreadPool& pool,
+                  const std::stop_token& stop) {
+  capture::MapRequest request;
+  request.tile = like.tile;
+  request.max_cells = std::max(like.rows, like.cols);
+  return document.map(head, request, pool, stop);
+}
+
+/// changed - base, in the larger cells of both.
 MapTile difference_of(const TileKey& key, const CaptureDocument& base, const CaptureDocument& changed, ThreadPool& pool,
                       const std::stop_token& stop) {
+  if (!same_tokens(base, changed))
+    throw Error(Errc::invalid_argument, "the two sides are of different texts: their maps cannot be subtracted");
   MapTile after = changed.map(key.head, request_of(key, changed.num_tokens()), pool, stop);
-  capture::MapRequest request;
-  request.tile = after.tile;
-  request.max_cells = std::max(after.rows, after.cols);
-  const MapTile before = base.map(key.head, request, pool, stop);
+  const MapTile before = tile_like(after, key.head, base, pool, stop);
+  if (before.pool > after.pool) after = tile_like(before, key.head, changed, pool, stop);
   if (before.pool != after.pool || before.attn_yx.size() != after.attn_yx.size())
-    throw Error(Errc::invalid_argument, "the two runs hold this map in blocks of different sizes");
+    throw Error(Errc::invalid_argument, "the two sides hold this map in blocks of different sizes");
   for (std::size_t at = 0; at < after.attn_yx.size(); ++at) after.attn_yx[at] -= before.attn_yx[at];
   return after;
 }

@@ -40,6 +40,7 @@ SelectionLines lines_of(const Selection& selection, MapSide side, const CaptureD
                         const CaptureDocument* changed, ThreadPool& pool) {
   HEADLIGHT_CHECK(side == MapSide::base || changed != nullptr);
   if (side == MapSide::base) return lines_of_one(selection, base, pool);
+  if (side == MapSide::difference && !same_tokens(base, *changed)) return {};
   SelectionLines lines = lines_of_one(selection, *changed, pool);
   if (side == MapSide::changed) return lines;
   const SelectionLines before = lines_of_one(selection, base, pool);

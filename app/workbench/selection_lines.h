@@ -15,7 +15,8 @@ struct SelectionLines {
   std::vector<float> received;          ///< [N] mean attention each token gets from this head; empty = not recorded
 };
 
-/// Nothing without a head. Lines that the capture cannot give (level summary beyond its blocks) are left out.
+/// Nothing without a head, and no difference of different texts. Lines that the capture cannot give (level summary
+/// beyond its blocks) are left out.
 SelectionLines lines_of(const Selection& selection, MapSide side, const CaptureDocument& base,
                         const CaptureDocument* changed, ThreadPool& pool);
 

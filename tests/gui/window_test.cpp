@@ -285,6 +285,58 @@ TEST_F(WindowTest, TheDashboardFollowsAndLeadsTheSelection) {
   EXPECT_EQ(panel.curves()->figure().series.size(), 1u);
 }
 
+TEST_F(WindowTest, APinnedRunIsComparedWithTheNext) {
+  ASSERT_NO_FATAL_FAILURE(run_prompt());
+  const auto* pinned = space().base();
+  window->show_dock(QStringLiteral("dock.comparison"));
+  ComparisonPanel& panel = window->comparison();
+  EXPECT_TRUE(panel.state_text().contains(QStringLiteral("Pin what is shown")));
+  QTest::mouseClick(find<QPushButton>("pin"), Qt::LeftButton);
+  ASSERT_TRUE(space().comparing());
+  EXPECT_EQ(space().base(), pinned);
+  EXPECT_EQ(space().prediction()->next.kl, 0.0);
+  EXPECT_EQ(space().side_name(MapSide::difference), QStringLiteral("A \u2212 B"));
+  ASSERT_TRUE(eventually([&] { return panel.comparison() && !panel.busy(); }));
+  EXPECT_FALSE(panel.comparison()->departure) << "a run against itself";
+
+  space().add_intervention("zero-tuning", {});
+  auto project = space().project();
+  project.interventions[0].params["gamma"] = 0.0;
+  space().change(QStringLiteral("gamma"), std::move(project));
+  ASSERT_TRUE(eventually([&] { return space().changed() != space().base() && !space().busy() && !panel.busy(); }));
+  EXPECT_EQ(space().base(), pinned) << "B stays";
+  EXPECT_GT(space().prediction()->next.kl, 0.0);
+  ASSERT_TRUE(eventually([&] { return panel.comparison() && panel.comparison()->departure.has_value(); }));
+  const auto& farthest = panel.comparison()->heads.front();
+  QTest::mouseClick(panel.table()->viewport(), Qt::LeftButton, {},
+                    panel.table()->visualItemRect(panel.table()->item(0, 0)).center());
+  EXPECT_EQ(space().side(), MapSide::difference);
+  EXPECT_EQ(space().selection().head, (HeadId{farthest.layer, farthest.head}));
+  click_head({0, 2});  // the sink: A does not look at the first token
+  MapView& view = *window->map().view();
+  ASSERT_TRUE(eventually([&] {
+    view.grab();
+    return view.is_complete() && view.value_at(20, 0) < -0.9f;
+  })) << "A - B";
+  EXPECT_LT(grid().value_of({0, 2}), -0.8f);
+
+  find<QPlainTextEdit>("prompt")->setPlainText(QStringLiteral("0 2 3 4 5 6 7 8 9 10 11 12"));  // another text
+  QTest::keyClick(window.get(), Qt::Key_Return, Qt::ControlModifier);
+  ASSERT_TRUE(eventually([&] { return !space().busy() && !space().same_text(); }));
+  EXPECT_TRUE(panel.state_text().contains(QStringLiteral("tokens: 12 / 24"))) << panel.state_text().toStdString();
+  space().set_side(MapSide::changed);
+  ASSERT_TRUE(eventually([&] {
+    view.grab();
+    return view.is_complete();
+  }));
+  EXPECT_TRUE(std::isnan(view.value_at(11, 12)));
+
+  QTest::mouseClick(find<QPushButton>("end_comparison"), Qt::LeftButton);
+  EXPECT_FALSE(space().comparing());
+  EXPECT_EQ(space().side_name(MapSide::base), QStringLiteral("Before"));
+  EXPECT_EQ(space().base()->num_tokens(), 12);
+}
+
 TEST_F(WindowTest, AProjectComesBackAsItWas) {
   ASSERT_NO_FATAL_FAILURE(run_prompt());
   choose_in_menu({1, 0}, QStringLiteral("Ablate"));
