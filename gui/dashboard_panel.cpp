@@ -40,6 +40,7 @@ DashboardPanel::DashboardPanel(Workspace& workspace, QWidget* parent)
     button->setText(QString::fromUtf8(one.title.data(), static_cast<qsizetype>(one.title.size())));
     button->setToolButtonStyle(Qt::ToolButtonTextOnly);
     button->setCheckable(true);
+    button->setProperty("segment", true);
     button->setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Fixed);
     measure_->addButton(button, index++);
     measures->addWidget(button);

@@ -44,7 +44,7 @@ void LayerCurves::follow() {
   };
   if (base != nullptr && changed == nullptr) {
     auto curves = workbench::layer_curves(*base, measure_);
-    figure_.series = {{"mean of heads", std::move(curves.mean_l)},
+    figure_.series = {{"mean", std::move(curves.mean_l)},
                       {"largest", std::move(curves.high_l)},
                       {"smallest", std::move(curves.low_l)}};
   } else if (base != nullptr) {

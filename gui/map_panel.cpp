@@ -44,6 +44,7 @@ MapPanel::MapPanel(Workspace& workspace, QWidget* parent)
   for (const MapSide side : workspace_.sides()) {
     auto* button = new QToolButton;
     button->setCheckable(true);
+    button->setProperty("segment", true);
     button->setToolButtonStyle(Qt::ToolButtonTextOnly);
     button->setMinimumWidth(64);
     side_->addButton(button, static_cast<int>(side));

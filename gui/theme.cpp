@@ -70,8 +70,13 @@ void apply_theme(QApplication& application, ThemeChoice choice) {
   application.setStyleSheet(
       QStringLiteral("QDockWidget::title { background: %1; padding: 6px 8px; }"
                      "QMainWindow::separator { background: %2; width: 1px; height: 1px; }"
+                     "QToolButton[segment=\"true\"] { background: %4; border: 1px solid %2; border-radius: 3px;"
+                     "  padding: 3px 8px; }"
+                     "QToolButton[segment=\"true\"]:checked { background: %5; border-color: %5; color: %6; }"
+                     "QToolButton[segment=\"true\"]:disabled { background: %1; border-color: %2; color: %7; }"
                      "QToolTip { color: %3; background: %4; border: 1px solid %2; padding: 4px; }")
-          .arg(c.window.name(), c.line.name(), c.text.name(), c.raised.name()));
+          .arg(c.window.name(), c.line.name(), c.text.name(), c.raised.name(), c.accent.name(), c.accent_text.name(),
+               c.muted.name()));
 }
 
 bool is_dark() {
