@@ -1,37 +1,16 @@
 #include "analysis/attention_rows.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "analysis/row_replay.h"
 #include "base/error.h"
 #include "core/capture/replay_head.h"
-#include "core/capture/score_block.h"
 
 namespace headlight::analysis {
 namespace {
 
-using capture::KeyPanel;
-
 constexpr std::int64_t kRowBlock = 256;
 constexpr std::int64_t kKeysPerTask = 256;
-
-// Rows close to each other come with one read and the rows between them: a read costs more than a hundred rows.
-void read_query_rows(const capture::CaptureView& view, const capture::HeadRef& ref, std::span<const std::int64_t> rows,
-                     float* q_nd) {
-  constexpr std::int64_t kGap = 64, kMostRows = 4096;
-  const std::int64_t dim = view.header().model.head_dim;
-  Buffer<float> q_id;
-  for (std::size_t from = 0, to = 0; from < rows.size(); from = to) {
-    const std::int64_t begin = rows[from];
-    for (to = from + 1; to < rows.size(); ++to)
-      if (rows[to] < rows[to - 1] || rows[to] - rows[to - 1] > kGap || rows[to] - begin >= kMostRows) break;
-    const std::int64_t end = rows[to - 1] + 1;
-    if (const auto size = static_cast<std::size_t>((end - begin) * dim); q_id.size() < size) q_id = Buffer<float>(size);
-    view.read_q(ref.record, ref.layer, ref.head, begin, end, q_id.data());
-    for (std::size_t n = from; n < to; ++n)
-      std::copy_n(q_id.data() + (rows[n] - begin) * dim, dim, q_nd + static_cast<std::int64_t>(n) * dim);
-  }
-}
 
 bool any_weight(std::span<const double> weight_ti, std::int64_t targets, std::int64_t num_rows, std::int64_t begin,
                 std::int64_t end) {
@@ -63,26 +42,15 @@ std::vector<std::int64_t> sample_replay_rows(const capture::RecordInfo& record, 
 std::vector<float> attention_rows(const capture::CaptureView& view, const capture::HeadRef& ref,
                                   std::span<const std::int64_t> rows, ThreadPool& pool, std::stop_token stop) {
   if (rows.empty()) return {};
-  const auto [low, high] = std::minmax_element(rows.begin(), rows.end());
-  const auto head = capture::open_replay_head(view, ref, {*low, *high + 1, 0, 0}, true);
-  const std::int64_t num_keys = head.geometry.num_rows, dim = head.head_dim, count = std::ssize(rows);
-  Buffer<float> k_jd(static_cast<std::size_t>(num_keys * dim)), q_id(static_cast<std::size_t>(count * dim));
-  view.read_k(ref.record, ref.layer, head.kv_head, 0, num_keys, k_jd.data());
-  read_query_rows(view, ref, rows, q_id.data());
-  KeyPanel panel;
-  panel.pack(k_jd.data(), num_keys, dim);
-  const std::int64_t stride = panel.num_groups() * KeyPanel::kGroup;
+  RowReplay replay(view, ref.record, ref.layer, ref.base);
+  replay.open(ref.head, rows);
+  const std::int64_t num_keys = replay.geometry().num_rows, count = std::ssize(rows);
   std::vector<float> attn_nj(static_cast<std::size_t>(count * num_keys), 0.0f);
   pool.parallel_for(count, [&](std::int64_t n, int) {
     capture::check_stop(stop);
-    const auto keys = head.geometry.mask.visible(rows[n], num_keys);
-    if (keys.size() == 0 || head.lse_i[rows[n]] == -INFINITY) return;
-    std::vector<float> row_j(static_cast<std::size_t>(stride));
-    const std::int64_t from = keys.begin / KeyPanel::kGroup;
-    const std::int64_t to = (keys.end + KeyPanel::kGroup - 1) / KeyPanel::kGroup;
-    capture::score_rows(q_id.data() + n * dim, 1, panel, from, to, row_j.data() + from * KeyPanel::kGroup, stride);
-    capture::finish_row(head.parameters, head.lse_i[rows[n]], row_j.data() + keys.begin, keys.size());
-    std::copy(row_j.begin() + keys.begin, row_j.begin() + keys.end, attn_nj.begin() + n * num_keys + keys.begin);
+    std::vector<float> attn_j;
+    const auto keys = replay.attention(rows[static_cast<std::size_t>(n)], attn_j);
+    std::copy(attn_j.begin(), attn_j.end(), attn_nj.begin() + n * num_keys + keys.begin);
   });
   return attn_nj;
 }

@@ -19,7 +19,8 @@ std::vector<std::int64_t> sample_rows(std::int64_t begin, std::int64_t end, std:
 /// sample_rows() of those a record keeps for replay, without row 0 (which sees one key only).
 std::vector<std::int64_t> sample_replay_rows(const capture::RecordInfo& record, std::int64_t count, std::int64_t tail);
 
-/// Exact attention of some rows of a head: [rows][num_keys], 0 where nothing is visible.
+/// Exact attention of some ascending rows of a head: [rows][num_keys], 0 where nothing is visible. RowReplay as one
+/// array.
 /// @error invalid_argument  as capture::replay_tile(); cancelled
 std::vector<float> attention_rows(const capture::CaptureView& view, const capture::HeadRef& head,
                                   std::span<const std::int64_t> rows, ThreadPool& pool, std::stop_token stop = {});

@@ -111,7 +111,7 @@ AnalysisReport causal_pattern_report(const AnalysisInput& input, const Json& par
     for (const std::int64_t r : records) {
       const AnalysisInput of_record{input.capture, r, input.pool};
       const RecordShape record = record_shape(of_record);
-      RowReplay replay(of_record, record, l);
+      RowReplay replay(input.capture, r, l);
       for (int h = 0; h < shape.num_heads; ++h) {
         check_stop(stop);
         if (!replay.recorded(h)) continue;

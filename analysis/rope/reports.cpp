@@ -48,7 +48,7 @@ AnalysisReport frequency_usage(const AnalysisInput& input, const Json& params, c
       planes_up_to(std::nextafter(0.5 * static_cast<double>(model.context_length), 0.0), shape.head_dim, base));
   std::vector<double> usage_q, usage_k, centroid, high_usage, high_share, low_share;
   for (int l = 0; l < shape.num_layers; ++l) {
-    RowReplay replay(input, shape, l);
+    RowReplay replay(input.capture, input.record, l);
     for (int g = 0; g < shape.num_kv_heads; ++g) {
       const auto usage = plane_usage(read_keys(input, shape, l, g), shape.head_dim);
       usage_k.insert(usage_k.end(), usage.begin(), usage.end());
@@ -114,22 +114,15 @@ AnalysisReport frequency_usage(const AnalysisInput& input, const Json& params, c
 }
 
 /// D_o of one head for offsets 0..last: exact, from the rows that are kept. Row p is left out, as in role scores.
-std::vector<double> offset_masses(const RecordShape& shape, int layer, const RowReplay& replay, const float* lse_i,
-                                  const capture::LayerParameters& parameters, int last) {
-  const std::int64_t first = shape.first_key;
+std::vector<double> offset_masses(const RowReplay& replay, std::int64_t first, int last) {
   std::vector<double> sum(static_cast<std::size_t>(last) + 1, 0.0), count(sum.size(), 0.0);
+  std::vector<float> attn_j;
   for (std::int64_t i = std::max(replay.rows().begin, first + 1); i < replay.rows().end; ++i) {
-    const std::span<const float> q = replay.query(i);
-    const kernels::KeyRange keys = shape.geometry_l[static_cast<std::size_t>(layer)].mask.visible(i, shape.num_rows);
+    const kernels::KeyRange keys = replay.attention_near(i, last + 1, attn_j);
     for (int o = 0; o <= last && i - o >= first; ++o) {
       count[static_cast<std::size_t>(o)] += 1.0;
       if (i - o < keys.begin) continue;  // a window hides it: no mass
-      const std::span<const float> k = replay.key(i - o);
-      float dot = 0.0f;
-      for (std::size_t d = 0; d < q.size(); ++d) dot += q[d] * k[d];
-      float score = parameters.scale * dot;
-      if (parameters.soft_cap > 0.0f) score = parameters.soft_cap * std::tanh(score / parameters.soft_cap);
-      sum[static_cast<std::size_t>(o)] += static_cast<double>(std::exp(score - lse_i[i]));
+      sum[static_cast<std::size_t>(o)] += static_cast<double>(attn_j[static_cast<std::size_t>(i - o - keys.begin)]);
     }
   }
   for (std::size_t o = 0; o < sum.size(); ++o) sum[o] = count[o] > 0 ? sum[o] / count[o] : kUndefined;
@@ -138,18 +131,15 @@ std::vector<double> offset_masses(const RecordShape& shape, int layer, const Row
 
 std::vector<double> all_offset_masses(const AnalysisInput& input, const RecordShape& shape, int last,
                                       const std::stop_token& stop) {
-  const capture::RecordInfo info = input.capture.record(input.record);
   const auto width = static_cast<std::size_t>(last) + 1;
   std::vector<double> mass(shape.num_cells() * width, kUndefined);
   for (int l = 0; l < shape.num_layers; ++l) {
-    const Buffer<float> lse_hi = input.capture.statistic(input.record, "lse", l);
-    RowReplay replay(input, shape, l);
+    RowReplay replay(input.capture, input.record, l);
     for (int h = 0; h < shape.num_heads; ++h) {
       check_stop(stop);
       if (!replay.recorded(h)) continue;
       replay.open(h);
-      const auto of_head = offset_masses(shape, l, replay, lse_hi.data() + h * shape.num_rows,
-                                         info.header.layers[static_cast<std::size_t>(l)], last);
+      const auto of_head = offset_masses(replay, shape.first_key, last);
       std::copy(of_head.begin(), of_head.end(),
                 mass.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(l * shape.num_heads + h) * width));
     }

@@ -88,7 +88,7 @@ AnalysisReport rope_what_if(const AnalysisInput& input, const Json& params, cons
   for (int l = 0; l < shape.num_layers; ++l) {
     const auto& parameters = info.header.layers[static_cast<std::size_t>(l)];
     if (!parameters.null_logit_h.empty()) throw Error(Errc::invalid_argument, "is not defined with learned sinks");
-    RowReplay replay(input, shape, l);
+    RowReplay replay(input.capture, input.record, l, true);
     const std::vector<std::int64_t> rows = spread_rows(replay.rows(), params["rows"]);
     std::vector<std::vector<float>> k_pjd(kept.size());
     int kv_head = -1;

@@ -62,7 +62,7 @@ AnalysisReport sink_logit_report(const AnalysisInput& input, const Json&, const 
       capped = true;
       continue;
     }
-    RowReplay replay(input, shape, l);
+    RowReplay replay(input.capture, input.record, l);
     for (int h = 0; h < shape.num_heads; ++h) {
       check_stop(stop);
       if (!replay.recorded(h) || replay.rows().size() == 0) continue;

@@ -24,8 +24,7 @@ std::int64_t round_up(std::int64_t value, std::int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// Dot products of all visible keys of a row that interventions changed to attention, in place: steps in the order of
-// the kernel.
+// As finish_row() of a row that interventions changed: steps in the order of the kernel.
 void finish_changed_row(const ReplayHead& head, std::int64_t row, KeyRange keys, float* row_j) {
   const kernels::RowProgram& program = *head.program();
   kernels::scale_row_keys(program, row, keys, row_j);
@@ -52,9 +51,9 @@ void replay_rows(const ReplayHead& head, std::int64_t begin, std::int64_t end, c
     for (std::int64_t r = 0; r < count; ++r) {
       const KeyRange visible = head.geometry.mask.visible(row + r, head.geometry.num_rows);
       const std::int64_t a = std::max(visible.begin, keys.begin), b = std::min(visible.end, keys.end);
-      if (a >= b || head.lse_i[row + r] == -INFINITY) continue;  // fully masked rows stay 0
+      if (a >= b) continue;
       float* const attn_j = scratch + r * kKeysPerPanel + (a - first);
-      finish_row(head.parameters, head.lse_i[row + r], attn_j, b - a);
+      finish_row(head, row + r, {a, b}, attn_j);
       emit(row + r, a, std::span<const float>(attn_j, static_cast<std::size_t>(b - a)));
     }
   }
@@ -83,11 +82,11 @@ void for_each_changed_row(const ReplayHead& head, const TileRange& tile, std::in
       for (std::int64_t row = first; row < std::min(first + rows_per_task, end); ++row) {
         const KeyRange keys = head.geometry.mask.visible(row, head.geometry.num_rows);
         const std::int64_t from = std::max(keys.begin, tile.col_begin), to = std::min(keys.end, tile.col_end);
-        if (from >= to || head.lse_i[row] == -INFINITY) continue;
+        if (from >= to) continue;
         float* const score_j = scratch.data() + worker * stride;
         score_rows(q_id.data() + (row - begin) * dim, 1, panel, 0, panel.num_groups(), score_j, stride);
         float* const attn_j = score_j + (keys.begin - all.begin);
-        finish_changed_row(head, row, keys, attn_j);
+        finish_row(head, row, keys, attn_j);
         emit(row, from, std::span<const float>(attn_j + (from - keys.begin), static_cast<std::size_t>(to - from)));
       }
     });
@@ -138,6 +137,15 @@ void for_each_cell(std::span<const float> values, std::int64_t offset, std::int6
 }
 
 }  // namespace
+
+void finish_row(const ReplayHead& head, std::int64_t row, KeyRange keys, float* row_j) {
+  if (head.lse_i[row] == -INFINITY)
+    std::fill_n(row_j, keys.size(), 0.0f);
+  else if (head.program() != nullptr)
+    finish_changed_row(head, row, keys, row_j);
+  else
+    finish_row(head.parameters, head.lse_i[row], row_j, keys.size());
+}
 
 void replay_tile(const CaptureView& view, const HeadRef& head, const TileRange& tile, ThreadPool& pool,
                  std::span<float> out, std::stop_token stop) {

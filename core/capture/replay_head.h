@@ -27,6 +27,12 @@ struct ReplayHead {
 /// @error invalid_argument  no q and k, head or rows not recorded, tile outside the capture
 ReplayHead open_replay_head(const CaptureView& view, const HeadRef& ref, const TileRange& tile, bool with_lse);
 
+/// Dot products of a row with the keys it sees to attention, in place, with what interventions did to the row. A fully
+/// masked row becomes 0.
+/// @param keys   all keys the row sees, where interventions changed it; else any of them
+/// @param row_j  row_j[0] = key keys.begin
+void finish_row(const ReplayHead& head, std::int64_t row, kernels::KeyRange keys, float* row_j);
+
 /// @error cancelled
 void check_stop(const std::stop_token& stop);
 
