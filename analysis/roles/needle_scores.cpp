@@ -4,28 +4,19 @@
 #include <cctype>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "base/error.h"
+#include "base/largest_entries.h"
 
 namespace headlight::analysis {
 namespace {
 
 /// Mass that the `count` largest entries (ties: lowest position) have inside the span.
 double mass_of_largest(std::span<const float> attn_j, std::int64_t count, TokenSpan span) {
-  std::vector<std::int64_t> order(attn_j.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto kept = std::min<std::ptrdiff_t>(std::ssize(order), count);
-  std::partial_sort(order.begin(), order.begin() + kept, order.end(), [&](std::int64_t a, std::int64_t b) {
-    const float x = attn_j[static_cast<std::size_t>(a)], y = attn_j[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
   double mass = 0;
-  for (std::ptrdiff_t k = 0; k < kept; ++k) {
-    const std::int64_t j = order[static_cast<std::size_t>(k)];
+  for (const std::int32_t j : largest_entries(attn_j, static_cast<std::size_t>(count)))
     if (j >= span.begin && j < span.end) mass += attn_j[static_cast<std::size_t>(j)];
-  }
   return mass;
 }
 

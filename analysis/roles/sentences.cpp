@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <set>
 
 #include "analysis/undefined.h"
 #include "base/error.h"
+#include "base/largest_entries.h"
 
 namespace headlight::analysis {
 namespace {
@@ -32,14 +32,8 @@ void rank_row(std::span<double> row) {
 
 /// Tokens that hold the nucleus of softmax(z / temperature), largest first.
 std::vector<std::int32_t> nucleus(std::span<const float> z_v) {
-  const std::size_t kept = std::min(kMostTokens, z_v.size());
-  std::vector<std::int32_t> order(z_v.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(),
-                    [&](std::int32_t a, std::int32_t b) {
-                      const float x = z_v[static_cast<std::size_t>(a)], y = z_v[static_cast<std::size_t>(b)];
-                      return x != y ? x > y : a < b;
-                    });
+  std::vector<std::int32_t> order = largest_entries(z_v, kMostTokens);
+  const std::size_t kept = order.size();
   const double top = z_v[static_cast<std::size_t>(order[0])];
   double sum = 0, mass = 0;
   for (const double z : z_v) sum += std::exp((z - top) / kTemperature);

@@ -7,10 +7,10 @@
 #include "app/cli/intervention_input.h"
 #include "app/cli/npy.h"
 #include "app/cli/progress.h"
-#include "app/workbench/next_tokens.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/largest_entries.h"
 
 namespace headlight::cli {
 namespace {
@@ -29,7 +29,7 @@ Json top_predictions(std::span<const float> logits, int count, const formats::To
   double sum = 0;
   for (const float z : logits) sum += std::exp(static_cast<double>(z - largest));
   Json list = Json::array();
-  for (const std::int32_t id : workbench::likeliest(logits, static_cast<std::size_t>(count))) {
+  for (const std::int32_t id : largest_entries(logits, static_cast<std::size_t>(count))) {
     const float z = logits[static_cast<std::size_t>(id)];
     list.push_back(
         {{"id", id},

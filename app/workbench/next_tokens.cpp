@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/error.h"
+#include "base/largest_entries.h"
 
 namespace headlight::workbench {
 namespace {
@@ -27,18 +27,6 @@ int rank_of(std::span<const float> logits, std::int32_t id) {
 
 }  // namespace
 
-std::vector<std::int32_t> likeliest(std::span<const float> logits, std::size_t k) {
-  std::vector<std::int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  k = std::min(k, ids.size());
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(k), ids.end(), [&](auto a, auto b) {
-    const float za = logits[static_cast<std::size_t>(a)], zb = logits[static_cast<std::size_t>(b)];
-    return za != zb ? za > zb : a < b;
-  });
-  ids.resize(k);
-  return ids;
-}
-
 NextTokens compare_next_tokens(std::span<const float> base, std::span<const float> changed, int k) {
   HEADLIGHT_CHECK(base.size() == changed.size() && !base.empty() && k >= 0);
   const double base_norm = log_sum_exp(base), changed_norm = log_sum_exp(changed);
@@ -55,8 +43,8 @@ NextTokens compare_next_tokens(std::span<const float> base, std::span<const floa
   }
   result.kl = std::max(0.0, result.kl);  // rounding of nearly equal distributions
 
-  std::vector<std::int32_t> ids = likeliest(base, static_cast<std::size_t>(k));
-  for (const std::int32_t id : likeliest(changed, static_cast<std::size_t>(k)))
+  std::vector<std::int32_t> ids = largest_entries(base, static_cast<std::size_t>(k));
+  for (const std::int32_t id : largest_entries(changed, static_cast<std::size_t>(k)))
     if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
   for (const std::int32_t id : ids)
     result.top.push_back({id, std::exp(base[static_cast<std::size_t>(id)] - base_norm),

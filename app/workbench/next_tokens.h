@@ -23,9 +23,6 @@ struct NextTokens {
   double total_variation = 0.0;                      ///< 0..1
 };
 
-/// The k likeliest ids (all, if there are fewer), the likeliest first; equal logits in the order of ids.
-std::vector<std::int32_t> likeliest(std::span<const float> logits, std::size_t k);
-
 /// @param base, changed  logits [V] of equal size
 NextTokens compare_next_tokens(std::span<const float> base, std::span<const float> changed, int k);
 

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/largest_entries.h"
 #include "core/engine/logits.h"
 
 namespace headlight::engine {
@@ -15,16 +15,7 @@ namespace {
 
 // Ids by falling logit, ties to the smaller id: the order in which mass is counted.
 std::vector<std::int32_t> ordered_candidates(std::span<const float> logits, int top_k) {
-  std::vector<std::int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  const auto before = [&](std::int32_t a, std::int32_t b) {
-    const float za = logits[static_cast<std::size_t>(a)], zb = logits[static_cast<std::size_t>(b)];
-    return za != zb ? za > zb : a < b;
-  };
-  const std::size_t kept = top_k > 0 ? std::min(ids.size(), static_cast<std::size_t>(top_k)) : ids.size();
-  std::partial_sort(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(kept), ids.end(), before);
-  ids.resize(kept);
-  return ids;
+  return largest_entries(logits, top_k > 0 ? static_cast<std::size_t>(top_k) : logits.size());
 }
 
 std::int32_t draw(std::span<const float> logits, const SamplingOptions& options, double uniform) {
