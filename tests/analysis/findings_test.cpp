@@ -1,5 +1,8 @@
 #include "analysis/findings/findings.h"
 
+#include <cmath>
+
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -90,6 +93,34 @@ TEST(Findings, StreamingHeadsNeedALongText) {
   const Found found(record);
   EXPECT_THAT(found.statement("streaming-heads"), HasSubstr("1 of 2 heads keeps at least 95 %"));
   EXPECT_THAT(found.rule("streaming-heads")->evidence.heads, ElementsAre(heads::HeadId{0, 0}));
+}
+
+TEST(Findings, LayersThatAreSharpAndWide) {
+  PlantedRecord record(3, 1, 41);
+  record.spread(2, 0);
+  for (std::int64_t i = 1; i < 41; ++i) record.set(1, 0, i, i, 0.5);
+  double wide = 0.0;  // mean over all rows of ln(i + 1)
+  for (int i = 1; i < 41; ++i) wide += std::log(i + 1.0) / 41.0;
+  const Found found(record);
+  const Finding* finding = found.rule("layer-entropy");
+  ASSERT_NE(finding, nullptr);
+  EXPECT_FALSE(finding->nothing_found);
+  EXPECT_EQ(finding->statement, fmt::format("Attention is sharpest in layer 0 (mean entropy 0.00 nat) and widest in "
+                                            "layer 2 ({:.2f} nat).",
+                                            wide));
+  EXPECT_EQ(finding->meaning, fmt::format("In tokens: 1 against {:.0f} that count.", std::exp(wide)));
+  EXPECT_NEAR(finding->weight, 0.3 + 0.1 * wide, 1e-5);
+  EXPECT_EQ(finding->evidence.series, "entropy");
+}
+
+TEST(Findings, LayersAlikeAreAResult) {
+  PlantedRecord record(2, 1, 40);  // ln 2 = 0.69 nat apart, less than 1
+  for (std::int64_t i = 1; i < 40; ++i) record.set(1, 0, i, i, 0.5);
+  const Found found(record);
+  EXPECT_TRUE(found.rule("layer-entropy")->nothing_found);
+  EXPECT_EQ(found.statement("layer-entropy"),
+            "Layers are about equally spread: mean entropy 0.00 nat (layer 0) to 0.68 nat (layer 1).");
+  EXPECT_EQ(Found(PlantedRecord(1, 2, 20)).rule("layer-entropy"), nullptr) << "one layer cannot differ";
 }
 
 TEST(Findings, LaterSinksNameTheToken) {
