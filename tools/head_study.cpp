@@ -49,7 +49,7 @@ Json influence_of(const analysis::ExperimentContext& context, const heads::Headp
   const auto count = std::max(1LL, std::llround(share * static_cast<double>(plan.model.grid.size())));
   const auto chosen = analysis::top_heads(plan.model.grid, value_lh, static_cast<std::size_t>(count));
   const auto found = analysis::attention_influence(context, chosen, texts);
-  Json json = {{"share", share}, {"texts", Json::array()}};
+  Json json = {{"task", {{"task", "influence"}}}, {"share", share}, {"texts", Json::array()}};
   for (const auto id : chosen) json["heads"].push_back(heads::to_string(id));
   for (std::size_t k = 0; k < found.size(); ++k)
     json["texts"].push_back({{"text", names[k]},
@@ -60,8 +60,11 @@ Json influence_of(const analysis::ExperimentContext& context, const heads::Headp
   return json;
 }
 
-void save(const Json& result, const std::string& path) {
-  OutputFile file(path, true);
+void save(Json result, const Options& options, const heads::Headplan& plan) {
+  result["schema"] = "headlight.head-study/1";
+  result["model"] = plan.model.name;
+  result["score"] = options.score;
+  OutputFile file(options.output, true);
   file.write(dump_json(result) + "\n");
   file.commit();
 }
@@ -80,7 +83,7 @@ void run(const Options& options) {
     std::swap(inputs.haystack, inputs.documents.front().text);
   }
   const analysis::ExperimentContext context{*runner, inputs, {}};
-  if (options.task == "influence") return save(influence_of(context, plan, value_lh, 0.05), options.output);
+  if (options.task == "influence") return save(influence_of(context, plan, value_lh, 0.05), options, plan);
   const auto task = options.task == "needles" ? analysis::make_needle_ablation(context, options.needles)
                                               : analysis::make_repeat_ablation(context);
   analysis::StudyOptions study;
@@ -90,11 +93,9 @@ void run(const Options& options) {
   study.progress = [&](const analysis::AblationStudy& so_far, std::size_t done, std::size_t total) {
     std::fprintf(stderr, "\r%zu of %zu%s", done, total, done == total ? "\n" : "");
     Json result = analysis::to_json(so_far);
-    result["model"] = plan.model.name;
-    result["score"] = options.score;
     result["task"] = task->describe();
     result["resolved"] = task->num_samples() >= 30 || options.task != "needles";
-    save(result, options.output);
+    save(std::move(result), options, plan);
   };
   analysis::run_ablation_study(*task, plan.model.grid, value_lh, study, options.seed, {});
 }

@@ -1,13 +1,12 @@
 """`headlight analyze`: what it runs, what it says, what it writes."""
 
 import json
-import pathlib
 import unittest
 
 from cli_case import CliCase, main
-from json_schema import problems
+from json_schema import load, problems
 
-SCHEMA = json.loads((pathlib.Path(__file__).parents[2] / "docs/schemas/analyze-1.schema.json").read_text(encoding="utf-8"))
+SCHEMA = load("analyze-1")
 TEXT = "the cat sat on the mat and the dog sat on the cat " * 3
 
 

@@ -6,9 +6,9 @@ import pathlib
 import shutil
 
 from cli_case import CliCase, main, read_npy
-from json_schema import problems
+from json_schema import load, problems
 
-COMPARE = json.loads((pathlib.Path(__file__).resolve().parents[2] / "docs/schemas/compare-1.schema.json").read_text())
+COMPARE = load("compare-1")
 
 LINES = ["The cat sat on the mat.", "Numbers: 1, 2, 3.", "A third line", "and the fourth, which is longer than the rest."]
 

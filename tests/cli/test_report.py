@@ -1,13 +1,11 @@
 """The report of a capture, as its readers get it."""
 
-import json
-import pathlib
 import re
 
 from cli_case import CliCase, main
-from json_schema import problems
+from json_schema import load, problems
 
-SCHEMA = json.loads((pathlib.Path(__file__).parents[2] / "docs/schemas/analyze-1.schema.json").read_text(encoding="utf-8"))
+SCHEMA = load("analyze-1")
 
 PROMPT = "Hello world, the cat <b>sat</b> on the mat & \"left\". Hello world, the cat sat on the mat again."
 
@@ -39,7 +37,9 @@ class Report(CliCase):
 
     def test_json_lists_the_findings(self):
         capture = self.capture("full.h5", prompt=PROMPT)
-        result = self.result("report", capture, "-o", self.dir / "a.html")
+        document = self.document("report", capture, "-o", self.dir / "a.html")
+        self.assertEqual(problems(document, load("report-1")), [])
+        result = document["result"]
         self.assertGreater(result["bytes"], 10_000)
         for finding in result["findings"]:
             self.assertTrue(finding["statement"].endswith("."))

@@ -2,17 +2,15 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 import unittest
 
 from cli_case import CliCase, main, shared_folder
-from json_schema import problems
+from json_schema import load, problems
 
 MAKE_PLANTED = os.environ.get("HEADLIGHT_MAKE_PLANTED", "")
-COMPARE = json.loads((pathlib.Path(__file__).resolve().parents[2] / "docs/schemas/compare-1.schema.json").read_text())
-SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "docs" / "schemas" / "headplan.schema.json"
+HEAD_STUDY = os.environ.get("HEADLIGHT_HEAD_STUDY", "")
 
 
 class Roles(CliCase):
@@ -46,7 +44,7 @@ class Roles(CliCase):
         self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "a.json")
         self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "b.json", "--seed", "5")
         document = self.document("compare", "a.json", "b.json")
-        self.assertEqual(problems(document, COMPARE), [])
+        self.assertEqual(problems(document, load("compare-1")), [])
         self.assertEqual(document["result"]["agreement"], 1.0)
         plan = self.plan("b.json")
         plan["roles"]["primary"][0][0] = "induction"
@@ -56,12 +54,24 @@ class Roles(CliCase):
         self.refuse(2, "compare", "a.json", "capture.h5", mentions=["two head plans"])
 
     def test_the_file_is_as_the_schema_says(self):
-        try:
-            import jsonschema
-        except ImportError:
-            self.skipTest("jsonschema is not installed")
+        document = self.document("roles", self.planted, "--suite", "repeats", "-o", "plan.json")
+        self.assertEqual(problems(self.plan(), load("headplan")), [])
+        self.assertEqual(problems(document, load("roles-1")), [])
+        broken = self.plan()
+        broken["scores"]["induction"]["value"][0][0] = "much"
+        broken["roles"]["primary"][0][0] = 3
+        self.assertEqual(len(problems(broken, load("headplan"))), 2)
+
+    def test_a_study_is_as_the_schema_says(self):
         self.run_cli("roles", self.planted, "--suite", "repeats", "-o", "plan.json")
-        jsonschema.validate(self.plan(), json.loads(SCHEMA.read_text()))
+        for task in ("repeats", "influence"):
+            subprocess.run([HEAD_STUDY, str(self.planted), "--headplan", "plan.json", "--score", "induction", "--task", task,
+                            "--shares", "0.06", "--draws", "2", "-o", f"{task}.json"], check=True, cwd=self.dir, stderr=subprocess.DEVNULL)
+            self.assertEqual(problems(self.plan(f"{task}.json"), load("head-study-1")), [])
+        study = self.plan("repeats.json")
+        self.assertEqual(study["points"][0]["heads"], ["L1H0"])
+        self.assertEqual(study["whole"]["performance"], 1.0)
+        self.assertLess(study["points"][0]["with_top"]["performance"], 0.2)
 
     def test_roles_under_an_intervention(self):
         entry = {"method": "head-scale", "params": {"scale": 0}, "scope": {"heads": ["L0H0", "L1H3"]}}
