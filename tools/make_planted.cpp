@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   planted::PlantedOptions options;
   bool force = false;
   app.add_option("folder", folder, "Folder to write to")->required();
-  app.add_option("--variant", variant, "roles, mha, mqa, weak, noise or windowed")->capture_default_str();
+  app.add_option("--variant", variant, "roles, mha, mqa, weak, noise, windowed or gpt2")->capture_default_str();
   app.add_option("--sigma", options.sigma, "Standard deviation of the noise")->capture_default_str();
   app.add_option("--seed", options.seed, "Seed of the noise")->capture_default_str();
   app.add_flag("--force", force, "Overwrite");

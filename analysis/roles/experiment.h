@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "analysis/roles/head_samples.h"
+#include "analysis/roles/logit_attribution.h"
 #include "analysis/roles/mean_qk.h"
 #include "analysis/roles/token_data.h"
 #include "core/runner.h"
@@ -46,6 +47,9 @@ struct RoleInputs {
   std::vector<std::string> data_sentences, injected_words;
   /// The model's final norm on one row of the residual stream.
   std::function<std::vector<double>(std::span<const float>)> final_norm;
+  /// None where another norm stands between the heads' outputs and the residual stream.
+  std::optional<LogitReader> logit_reader;
+  std::vector<std::string> names, name_templates;  ///< first names; sentences with {A} and {B} that end before A
   std::uint64_t seed = 0;
 };
 
@@ -88,6 +92,7 @@ std::vector<const Experiment*> select_experiments(std::string_view suite);
 // Groups of experiments, each in experiment_<group>.cpp.
 Experiment repeats_experiment();
 Experiment needles_experiment();
+Experiment names_experiment();
 Experiment text_experiment();
 Experiment sparse_experiment();
 Experiment tracker_experiment();

@@ -132,10 +132,11 @@ std::vector<float> streamed_output(const ExperimentContext& context, const captu
 std::vector<double> final_states(const ExperimentContext& context, const RunResult& result, std::int64_t first) {
   const capture::ModelInfo& model = context.runner.model();
   const std::int64_t n = result.capture->record(0).num_rows, d = model.hidden_size;
-  const Buffer<float> x = result.capture->hidden(0, "x");
+  std::vector<float> x_id(static_cast<std::size_t>((n - first) * d));
+  result.capture->read_states(0, model.num_layers, first, n, x_id.data());
   std::vector<double> states;
-  for (std::int64_t i = first; i < n; ++i) {
-    const auto row = std::span(x.data() + (model.num_layers * n + i) * d, static_cast<std::size_t>(d));
+  for (std::int64_t i = 0; i < n - first; ++i) {
+    const auto row = std::span(x_id.data() + i * d, static_cast<std::size_t>(d));
     const auto normed = context.inputs.final_norm(row);
     states.insert(states.end(), normed.begin(), normed.end());
   }

@@ -10,7 +10,7 @@ namespace headlight::analysis {
 namespace {
 
 constexpr std::int64_t kTokens = 1024, kTextShortest = 512, kLocal = 16;
-constexpr std::int64_t kFewestRows = 8;
+constexpr std::int64_t kFewestTextRows = 8;
 constexpr int kSamples = 8;
 constexpr std::int64_t kMeanQkLength = 500;
 
@@ -60,7 +60,7 @@ BestColumns best_columns(const capture::CaptureView& view) {
     const Buffer<float> received = view.statistic(0, "received", layer);
     for (std::int64_t h = 0; h < model.num_heads; ++h) {
       double largest = 0, key = 0;
-      for (std::int64_t j = 1; j + kFewestRows <= n; ++j) {
+      for (std::int64_t j = 1; j + kFewestTextRows <= n; ++j) {
         const double mean = received[static_cast<std::size_t>(h * n + j)] / static_cast<double>(n - j);
         if (mean > largest) largest = mean, key = static_cast<double>(j);
       }

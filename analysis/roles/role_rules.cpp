@@ -27,8 +27,11 @@ constexpr Rule kRules[] = {
     {"broad", "entropy-share", &RoleThresholds::broad},
 };
 /// Modifier and the score that switches it on.
-constexpr std::pair<std::string_view, std::string_view> kModifiers[] = {
-    {"receiver", "receiver"}, {"tracker-important", "tracker-margin"}, {"active-dormant", "active-dormant"}};
+constexpr std::pair<std::string_view, std::string_view> kModifiers[] = {{"receiver", "receiver"},
+                                                                        {"tracker-important", "tracker-margin"},
+                                                                        {"active-dormant", "active-dormant"},
+                                                                        {"name-mover", "name-mover"},
+                                                                        {"negative-name-mover", "negative-name-mover"}};
 
 bool reaches(const Scores& scores, std::string_view id, std::size_t h, double threshold) {
   const auto found = scores.find(std::string(id));

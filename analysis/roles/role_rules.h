@@ -30,8 +30,8 @@ struct HeadRole {
 ///
 /// else "mixed". Pattern roles come before semantic-retrieval because an exact duplicate-token head puts its mass on
 /// the needle as well; duplicate comes before current because it shares its mass with the token itself. Modifiers:
-/// dead, windowed (the layer has a sliding window), receiver, tracker-important, active-dormant, from scores of these
-/// ids that are positive.
+/// dead, windowed (the layer has a sliding window), receiver, tracker-important, active-dormant, name-mover,
+/// negative-name-mover, from scores of these ids that are positive.
 std::vector<HeadRole> assign_roles(const std::map<std::string, HeadValues>& scores, std::span<const double> windowed_h,
                                    const RoleThresholds& thresholds = {});
 

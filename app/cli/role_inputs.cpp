@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "core/engine/rope.h"
 #include "core/formats/chat_template.h"
 #include "core/formats/registry.h"
+#include "kernels/dequantize.h"
 
 namespace headlight::cli {
 namespace {
@@ -137,6 +140,9 @@ void add_texts(const formats::ModelFile& model, RoleInputs& inputs) {
   inputs.traces = {shipped_text("roles/trace.txt"), shipped_text("roles/maths.txt")};
   const Json injection = shipped_json("roles/tracker.json", "headlight.injection/1");
   inputs.instruction = json_string(injection, "instruction");
+  const Json names = shipped_json("roles/names.json", "headlight.names/1");
+  inputs.names = names.at("names").get<std::vector<std::string>>();
+  inputs.name_templates = names.at("templates").get<std::vector<std::string>>();
   inputs.data_sentences = injection.at("sentences").get<std::vector<std::string>>();
   inputs.injected_words = injection.at("words").get<std::vector<std::string>>();
   inputs.instruction_prompt = [&model](const std::string& instruction, const std::string& data) {
@@ -157,20 +163,84 @@ std::vector<analysis::RotaryFrequencies> rotary_of(const formats::ModelSpec& spe
   return layers;
 }
 
+/// What the final norm takes from a state, and what it divides by.
+struct NormFacts {
+  double mean = 0, scale = 1;
+};
+NormFacts norm_facts(const formats::ModelSpec& spec, std::span<const float> x) {
+  const auto d = static_cast<double>(x.size());
+  double mean = 0, square = 0;
+  if (spec.norm == formats::NormKind::layer)
+    for (const double v : x) mean += v / d;
+  for (const double v : x) square += (v - mean) * (v - mean) / d;
+  return {mean, std::sqrt(square + spec.norm_eps)};
+}
+
 /// RMSNorm or LayerNorm with the model's weights, in double.
 std::vector<double> final_norm(const formats::ModelFile& model, std::span<const float> x) {
   const auto d = static_cast<std::int64_t>(x.size());
   const auto weight = model.weights.vector("output_norm.weight", d),
              bias = model.weights.vector_or_empty("output_norm.bias", d);
-  double mean = 0, square = 0;
-  if (model.spec.norm == formats::NormKind::layer)
-    for (const double v : x) mean += v / static_cast<double>(d);
-  for (const double v : x) square += (v - mean) * (v - mean) / static_cast<double>(d);
-  const double scale = 1.0 / std::sqrt(square + model.spec.norm_eps);
+  const auto [mean, scale] = norm_facts(model.spec, x);
   std::vector<double> out;
   for (std::size_t e = 0; e < x.size(); ++e)
-    out.push_back((x[e] - mean) * scale * weight[e] + (bias.empty() ? 0.0 : bias[e]));
+    out.push_back((x[e] - mean) / scale * weight[e] + (bias.empty() ? 0.0 : bias[e]));
   return out;
+}
+
+/// Rows of a matrix in double, dequantised one at a time: visit(row, values).
+template <class Visit>
+void for_each_weight_row(const formats::WeightTensor& weight, std::int64_t begin, std::int64_t end, Visit visit) {
+  std::vector<float> row(static_cast<std::size_t>(weight.cols));
+  for (std::int64_t r = begin; r < end; ++r) {
+    kernels::dequantize_row(weight.type, weight.slice(r, 1).data, row);
+    visit(r, std::span<const float>(row));
+  }
+}
+
+std::vector<double> logit_direction(const formats::ModelFile& model, std::int32_t target,
+                                    std::span<const std::int32_t> foils) {
+  const std::int64_t d = model.spec.hidden_size;
+  const auto& unembedding = model.weights.get(model.spec.tied_embeddings ? "token_embd.weight" : "output.weight");
+  const auto gain = model.weights.vector("output_norm.weight", d);
+  std::vector<double> w(static_cast<std::size_t>(d), 0.0);
+  const auto add = [&](std::int32_t id, double share) {
+    for_each_weight_row(unembedding, id, id + 1, [&](std::int64_t, std::span<const float> row) {
+      for (std::size_t e = 0; e < w.size(); ++e) w[e] += share * static_cast<double>(row[e]) * gain[e];
+    });
+  };
+  add(target, 1.0);
+  for (const std::int32_t foil : foils) add(foil, -1.0 / static_cast<double>(foils.size()));
+  if (model.spec.norm == formats::NormKind::layer) {
+    double mean = 0;
+    for (const double v : w) mean += v / static_cast<double>(d);
+    for (double& v : w) v -= mean;
+  }
+  return w;
+}
+
+std::vector<double> through_output(const formats::ModelFile& model, int layer, std::span<const double> direction_nd) {
+  const std::int64_t d = model.spec.hidden_size, width = model.spec.num_heads * model.spec.head_dim;
+  const auto& output = model.weights.get(fmt::format("blk.{}.attn_output.weight", layer), d, width);
+  const std::size_t count = direction_nd.size() / static_cast<std::size_t>(d);
+  std::vector<double> out(count * static_cast<std::size_t>(width), 0.0);
+  for_each_weight_row(output, 0, d, [&](std::int64_t e, std::span<const float> row) {
+    for (std::size_t n = 0; n < count; ++n) {
+      const double w = direction_nd[n * static_cast<std::size_t>(d) + static_cast<std::size_t>(e)];
+      double* out_k = out.data() + n * row.size();
+      for (std::size_t k = 0; k < row.size(); ++k) out_k[k] += w * static_cast<double>(row[k]);
+    }
+  });
+  return out;
+}
+
+std::optional<analysis::LogitReader> logit_reader(const formats::ModelFile& model) {
+  if (model.spec.block != formats::BlockKind::pre_norm) return {};
+  return analysis::LogitReader{
+      .direction = [&model](std::int32_t target,
+                            std::span<const std::int32_t> foils) { return logit_direction(model, target, foils); },
+      .norm_scale = [&model](std::span<const float> x) { return norm_facts(model.spec, x).scale; },
+      .through_output = [&model](int layer, std::span<const double> w) { return through_output(model, layer, w); }};
 }
 
 }  // namespace
@@ -180,6 +250,7 @@ analysis::RoleInputs make_role_inputs(const formats::ModelFile& model, std::uint
   inputs.seed = seed;
   inputs.rotary_l = rotary_of(model.spec);
   inputs.final_norm = [&model](std::span<const float> x) { return final_norm(model, x); };
+  inputs.logit_reader = logit_reader(model);
   if (model.tokenizer)
     add_texts(model, inputs);
   else

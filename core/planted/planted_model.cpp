@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/split_mix.h"
 #include "core/formats/safetensors_writer.h"
+#include "core/planted/planted_matrix.h"
 
 namespace headlight::planted {
 namespace {
@@ -45,21 +46,6 @@ double frequency(int pair) {
 double norm_scale(int layer) {
   return std::sqrt(kWidth / (layer == 0 ? 2.0 : 3.0));
 }
-
-class Matrix {
- public:
-  Matrix(int rows, int cols) : cols_(cols), values_(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols)) {}
-  void add(int row, int col, double value) {
-    auto& entry =
-        values_[static_cast<std::size_t>(row) * static_cast<std::size_t>(cols_) + static_cast<std::size_t>(col)];
-    entry = static_cast<float>(entry + value);
-  }
-  std::vector<float> take() { return std::move(values_); }
-
- private:
-  int cols_;
-  std::vector<float> values_;
-};
 
 /// What a head asks for; strengths are scores before the softmax.
 class Query {
@@ -170,8 +156,7 @@ Json make_config(const PlantedOptions& options, int kv_heads) {
     config["max_window_layers"] = 1;
     config["layer_types"] = {"full_attention", "sliding_attention"};
   }
-  config["token_plan"] = {{"bos", plan.bos},         {"stop", plan.stop},     {"question", plan.question},
-                          {"trigger", plan.trigger}, {"filler", plan.filler}, {"needle", plan.needle}};
+  config["token_plan"] = token_plan_json();
   return config;
 }
 
@@ -185,6 +170,12 @@ void add_noise(PlantedTensor& tensor, const PlantedOptions& options) {
 }
 
 }  // namespace
+
+Json token_plan_json() {
+  const TokenPlan plan;
+  return {{"bos", plan.bos},         {"stop", plan.stop},     {"question", plan.question},
+          {"trigger", plan.trigger}, {"filler", plan.filler}, {"needle", plan.needle}};
+}
 
 std::string_view to_string(Variant variant) {
   switch (variant) {
@@ -200,6 +191,8 @@ std::string_view to_string(Variant variant) {
       return "noise";
     case Variant::windowed:
       return "windowed";
+    case Variant::gpt2:
+      return "gpt2";
   }
   return "?";
 }
@@ -207,7 +200,7 @@ std::string_view to_string(Variant variant) {
 Variant parse_variant(std::string_view name) {
   std::string known;
   for (const Variant v :
-       {Variant::roles, Variant::mha, Variant::mqa, Variant::weak, Variant::noise, Variant::windowed}) {
+       {Variant::roles, Variant::mha, Variant::mqa, Variant::weak, Variant::noise, Variant::windowed, Variant::gpt2}) {
     if (to_string(v) == name) return v;
     known += (known.empty() ? "" : ", ") + std::string(to_string(v));
   }
@@ -215,15 +208,16 @@ Variant parse_variant(std::string_view name) {
 }
 
 PlantedModel planted_model(const PlantedOptions& options) {
+  if (options.variant == Variant::gpt2) return planted_gpt2_model();
   const int kv_heads = options.variant == Variant::mha ? kHeads : options.variant == Variant::mqa ? 1 : 4;
   PlantedModel model{make_config(options, kv_heads), {}};
-  const auto add = [&](const std::string& name, int rows, int cols, Matrix matrix) {
-    model.tensors.push_back({name, {rows, cols}, matrix.take()});
+  const auto add = [&](const std::string& name, Matrix matrix) {
+    model.tensors.push_back(std::move(matrix).tensor(name));
     if (options.variant == Variant::noise && name.find("self_attn") != std::string::npos)
       add_noise(model.tensors.back(), options);
   };
   const auto constant = [&](const std::string& name, int size, float value) {
-    model.tensors.push_back({name, {size}, std::vector<float>(static_cast<std::size_t>(size), value)});
+    model.tensors.push_back(constant_tensor(name, size, value));
   };
 
   Matrix embedding(kVocab, kWidth), output(kVocab, kWidth);
@@ -232,27 +226,27 @@ PlantedModel planted_model(const PlantedOptions& options) {
     embedding.add(v, kConstant, 1.0);
     output.add(v, copied_dim(v), 10.0);
   }
-  add("model.embed_tokens.weight", kVocab, kWidth, std::move(embedding));
+  add("model.embed_tokens.weight", std::move(embedding));
   for (int l = 0; l < kLayers; ++l) {
     const std::string layer = fmt::format("model.layers.{}.", l);
     const int q_size = kHeads * kHeadDim, kv_size = kv_heads * kHeadDim;
     constant(layer + "input_layernorm.weight", kWidth, 1.0f);
-    add(layer + "self_attn.q_proj.weight", q_size, kWidth, queries(l, options));
-    add(layer + "self_attn.k_proj.weight", kv_size, kWidth, keys(l, kv_heads));
-    add(layer + "self_attn.v_proj.weight", kv_size, kWidth, values(l, kv_heads));
-    add(layer + "self_attn.o_proj.weight", kWidth, q_size, outputs(l));
+    add(layer + "self_attn.q_proj.weight", queries(l, options));
+    add(layer + "self_attn.k_proj.weight", keys(l, kv_heads));
+    add(layer + "self_attn.v_proj.weight", values(l, kv_heads));
+    add(layer + "self_attn.o_proj.weight", outputs(l));
     if (options.variant == Variant::windowed) {
       constant(layer + "self_attn.q_proj.bias", q_size, 0.0f);
       constant(layer + "self_attn.k_proj.bias", kv_size, 0.0f);
       constant(layer + "self_attn.v_proj.bias", kv_size, 0.0f);
     }
     constant(layer + "post_attention_layernorm.weight", kWidth, 1.0f);
-    add(layer + "mlp.gate_proj.weight", kFeedForward, kWidth, Matrix(kFeedForward, kWidth));
-    add(layer + "mlp.up_proj.weight", kFeedForward, kWidth, Matrix(kFeedForward, kWidth));
-    add(layer + "mlp.down_proj.weight", kWidth, kFeedForward, Matrix(kWidth, kFeedForward));
+    add(layer + "mlp.gate_proj.weight", Matrix(kFeedForward, kWidth));
+    add(layer + "mlp.up_proj.weight", Matrix(kFeedForward, kWidth));
+    add(layer + "mlp.down_proj.weight", Matrix(kWidth, kFeedForward));
   }
   constant("model.norm.weight", kWidth, 1.0f);
-  add("lm_head.weight", kVocab, kWidth, std::move(output));
+  add("lm_head.weight", std::move(output));
   return model;
 }
 

@@ -19,12 +19,13 @@ struct TokenPlan {
 };
 
 enum class Variant {
-  roles,    ///< two layers of eight heads, each with one known role
-  mha,      ///< every query head has a KV head of its own
-  mqa,      ///< one KV head for all
-  weak,     ///< the induction head splits its attention between its target (0.72) and the first token
-  noise,    ///< + N(0, sigma^2) on every weight of q, k, v, o
-  windowed  ///< layer 1 sees 64 tokens: long-range roles are undefined there
+  roles,     ///< two layers of eight heads, each with one known role
+  mha,       ///< every query head has a KV head of its own
+  mqa,       ///< one KV head for all
+  weak,      ///< the induction head splits its attention between its target (0.72) and the first token
+  noise,     ///< + N(0, sigma^2) on every weight of q, k, v, o
+  windowed,  ///< layer 1 sees 64 tokens: long-range roles are undefined there
+  gpt2       ///< the same heads in a GPT-2: learned positions, LayerNorm, biases, no rotary embedding
 };
 std::string_view to_string(Variant variant);
 /// @error invalid_argument  unknown; the sentence lists all
@@ -61,6 +62,10 @@ struct PlantedModel {
 ///
 /// Only L0H0 (P of the next token) and L1H0 (O) write to the residual; the output head reads O. After a repeated token
 /// the model continues as it did the first time.
+///
+/// As a GPT-2 (d = 320, head size 40, a KV head for every head) position embeddings hold the cosines and sines of the
+/// same eight frequencies, so that the scores are the same, and the residual is u and -u, whose mean is 0: LayerNorm
+/// then is RMSNorm.
 PlantedModel planted_model(const PlantedOptions& options = {});
 
 /// config.json and model.safetensors (F32) in `folder`, which is made. @error output_exists, io

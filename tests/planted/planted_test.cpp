@@ -50,7 +50,8 @@ std::vector<std::int32_t> repeated(int period) {
 }
 
 TEST_F(Planted, EveryVariantContinuesARepeat) {
-  for (const Variant variant : {Variant::roles, Variant::mha, Variant::mqa, Variant::weak, Variant::noise}) {
+  for (const Variant variant :
+       {Variant::roles, Variant::mha, Variant::mqa, Variant::weak, Variant::noise, Variant::gpt2}) {
     auto& engine = load({.variant = variant});
     const auto ids = repeated(24);
     const auto best = predictions(engine, ids);
@@ -70,15 +71,16 @@ TEST_F(Planted, AWindowEndsTheRepeat) {
 }
 
 TEST_F(Planted, NeedlesAreCopiedToTheStopToken) {
-  auto& engine = load({});
   std::vector<std::int32_t> ids = {0, 5, 9, 4};
   ids.insert(ids.end(), {17, 20, 21, 22, 23, 24, 25, 26, 27, 1});
   for (int k = 0; k < 1990; ++k) ids.push_back(2 + (k * 5) % 14);
   ids.insert(ids.end(), {16, 17});
-  const auto out = engine::generate(engine, ids, 9, {});
-  std::vector<std::int32_t> found;
-  for (const auto& token : out) found.push_back(token.id);
-  EXPECT_EQ(found, (std::vector<std::int32_t>{20, 21, 22, 23, 24, 25, 26, 27, 1}));
+  for (const Variant variant : {Variant::roles, Variant::gpt2}) {
+    const auto out = engine::generate(load({.variant = variant}), ids, 9, {});
+    std::vector<std::int32_t> found;
+    for (const auto& token : out) found.push_back(token.id);
+    EXPECT_EQ(found, (std::vector<std::int32_t>{20, 21, 22, 23, 24, 25, 26, 27, 1})) << to_string(variant);
+  }
 }
 
 TEST_F(Planted, TheWeakHeadSplitsItsAttention) {

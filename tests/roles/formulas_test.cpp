@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "analysis/roles/budgets.h"
+#include "analysis/roles/logit_attribution.h"
 #include "analysis/roles/mean_qk.h"
 #include "analysis/roles/reading_range.h"
 #include "analysis/roles/role_rules.h"
@@ -248,6 +249,21 @@ TEST(RoleRules, FirstRuleThatFits) {
   EXPECT_THAT(roles[3].labels, ElementsAre("mixed"));
   EXPECT_EQ(assign_roles(scores, Values{0, 0, 0, 0}, {.retrieval = 0.2})[0].primary, "induction");
   EXPECT_THAT(streaming_policy(scores, 1, 4, 2), ElementsAre("full", "stream"));
+}
+
+TEST(NameMovers, AddLookAndCopy) {
+  // Of 40 heads two are among the largest 5 %: 0 does all three, 1 does not look; 2 does all, but adds less.
+  Values attribution(40, 0.01), at_answer(40, 0.0), copies(40, 1.0);
+  attribution[0] = 3, attribution[1] = 5, attribution[2] = 2;
+  at_answer[0] = at_answer[2] = 0.5;
+  const auto movers = name_movers(attribution, at_answer, copies);
+  EXPECT_EQ(movers[0], 1.0);
+  EXPECT_EQ(std::accumulate(movers.begin(), movers.end(), 0.0), 1.0);
+  copies[0] = 0.49;
+  EXPECT_EQ(name_movers(attribution, at_answer, copies)[0], 0.0);
+  EXPECT_EQ(name_movers(Values{-1, -2}, Values{1, 1}, Values{1, 1}), (Values{0, 0})) << "what takes away moves nothing";
+  EXPECT_EQ(rank_of(Values{1, 3, 3, 2}, 2), 1u);
+  EXPECT_EQ(rank_of(Values{0, 0, 0}, 0), 0u);
 }
 
 }  // namespace
