@@ -10,10 +10,11 @@
 namespace headlight::analysis {
 
 const std::vector<Experiment>& experiments() {
-  static const std::vector<Experiment> all = {repeats_experiment(),   needles_experiment(),  text_experiment(),
-                                              sparse_experiment(),    tracker_experiment(),  reading_range_experiment(),
-                                              receivers_experiment(), domains_experiment(),  suppression_experiment(),
-                                              names_experiment(),     ablation_experiment(), streaming_experiment()};
+  static const std::vector<Experiment> all = {
+      repeats_experiment(),     needles_experiment(),       text_experiment(),       sparse_experiment(),
+      tracker_experiment(),     reading_range_experiment(), receivers_experiment(),  domains_experiment(),
+      suppression_experiment(), names_experiment(),         importance_experiment(), ablation_experiment(),
+      streaming_experiment()};
   return all;
 }
 

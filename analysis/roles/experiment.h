@@ -100,6 +100,7 @@ Experiment reading_range_experiment();
 Experiment receivers_experiment();
 Experiment domains_experiment();
 Experiment suppression_experiment();
+Experiment importance_experiment();
 Experiment ablation_experiment();
 Experiment streaming_experiment();
 

@@ -17,26 +17,6 @@ namespace {
 constexpr std::int64_t kAblationTokens = 256;
 constexpr std::size_t kTexts = 4;
 
-/// Every layer with every input, as items "layer/input".
-std::vector<ExperimentItem> layer_items(const capture::ModelInfo& model, std::size_t inputs) {
-  std::vector<ExperimentItem> out;
-  for (int layer = 0; layer < model.num_layers; ++layer)
-    for (std::size_t k = 0; k < inputs; ++k) out.push_back({fmt::format("{}/{}", layer, k), std::to_string(k)});
-  return out;
-}
-
-double loss_of(const ExperimentContext& context, const std::vector<std::int32_t>& ids, intervention::Stack stack) {
-  RunRequest request;
-  request.plan.layers = {};
-  request.plan.logits = capture::LogitsKept::none;
-  request.interventions = std::move(stack);
-  request.inputs.push_back({.ids = ids, .generate = 0, .targets = next_token_targets(ids), .logit_rows = {}});
-  const auto result = context.runner.run(request, context.stop);
-  double sum = 0;
-  for (const float logprob : result.outputs[0].target_logprob) sum -= logprob;
-  return sum / static_cast<double>(result.outputs[0].target_logprob.size());
-}
-
 std::vector<ExperimentItem> ablation_items(const RoleInputs& inputs, const capture::ModelInfo& model) {
   if (model.context_length < kAblationTokens || inputs.pool.eligible.empty()) return {};
   return layer_items(model, kTexts);
@@ -45,12 +25,13 @@ std::vector<ExperimentItem> ablation_items(const RoleInputs& inputs, const captu
 HeadSample run_ablation(const ExperimentContext& context, std::size_t item) {
   const capture::ModelInfo& model = context.runner.model();
   const int layer = static_cast<int>(item / kTexts);
-  const auto ids = text_prompt(context.inputs, item % kTexts, kTexts, kAblationTokens);
-  const double whole = loss_of(context, ids, {});
+  const std::vector<std::vector<std::int32_t>> text = {
+      text_prompt(context.inputs, item % kTexts, kTexts, kAblationTokens)};
+  const double whole = text_losses(context, text)[0];
   HeadValues difference(num_heads_of(model), kUndefined);
   for (int h = 0; h < model.num_heads; ++h)
     difference[static_cast<std::size_t>(layer * model.num_heads + h)] =
-        loss_of(context, ids, {intervention::ablate_heads({{layer, h}})}) - whole;
+        text_losses(context, text, {intervention::ablate_heads({{layer, h}})})[0] - whole;
   HeadSample sample{.group = std::to_string(item % kTexts), .counted = true, .scores = {}, .facts = {{"loss", whole}}};
   sample.scores = {{"ablation", std::move(difference)}};
   return sample;

@@ -6,7 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "analysis/attention_rows.h"
 #include "analysis/roles/attention_influence.h"
+#include "analysis/roles/gate_gradient.h"
 #include "analysis/roles/logit_attribution.h"
 #include "analysis/roles/model_maps.h"
 #include "analysis/roles/needle_scores.h"
@@ -336,6 +338,43 @@ TEST(PlantedRoles, TheCopyingHeadIsANameMover) {
     for (std::size_t h = 0; h < 16; ++h) {
       EXPECT_EQ(plan.find_score("name-mover")->value[h], h == 8 ? 1.0 : 0.0) << h;
       EXPECT_EQ(plan.find_score("negative-name-mover")->value[h], 0.0) << h;
+    }
+  }
+}
+
+// One row copies and is wrong: its loss is the logit z(g) = 10 g sqrt(128 / (3 + g^2)) of the copy, g the head's gate.
+TEST(PlantedRoles, TheGateOfACopyingHead) {
+  Planted model;
+  const std::vector<std::int32_t> ids = {0, 2, 3, 4, 2, 5};
+  const auto z = [](double g) { return 10 * g * std::sqrt(128 / (3 + g * g)); };
+  const auto upper = gate_gradients(model.context(), ids, 1);
+  EXPECT_NEAR(upper[0], (z(1) - z(0.95)) / 0.05 / 5, 1e-3);
+  for (std::size_t h = 1; h < 8; ++h) EXPECT_NEAR(upper[h], 0.0, 1e-9) << h;
+  const auto lower = gate_gradients(model.context(), ids, 0);
+  for (std::size_t h = 1; h < 8; ++h) EXPECT_NEAR(lower[h], 0.0, 1e-9) << h;
+  const auto plan = model.plan("importance");
+  EXPECT_NEAR(plan.find_score("gate-importance")->value[8], 1.0, 1e-9);
+  EXPECT_NEAR(plan.find_score("confidence")->value[1], 1.0, 1e-3);  // the current token
+  EXPECT_NEAR(plan.find_score("confidence")->value[9], 0.0, 1e-3);  // the first token only
+}
+
+// Sampled rows are those of the map, with what interventions did.
+TEST(RowReplay, HasWhatInterventionsDid) {
+  Planted model;
+  RecordedPrompt prompt{.ids = repeated(24)};
+  prompt.interventions = {intervention::mask_keys(3, 9, {{0, 6}, {1, 0}})};
+  const auto result = record_prompt(model.context(), prompt);
+  const std::vector<std::int64_t> rows = {1, 12, 30, 48};
+  for (const heads::HeadId id : {heads::HeadId{0, 6}, heads::HeadId{0, 7}, heads::HeadId{1, 0}}) {
+    const capture::HeadRef head{.record = 0, .layer = id.layer, .head = id.head};
+    std::vector<float> map(49 * 49);
+    capture::replay_tile(*result.capture, head, {0, 49, 0, 49}, model.runner->pool(), map);
+    const auto found = attention_rows(*result.capture, head, rows, model.runner->pool());
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      for (std::size_t j = 0; j < 49; ++j)
+        EXPECT_EQ(found[r * 49 + j], map[static_cast<std::size_t>(rows[r]) * 49 + j]) << heads::to_string(id) << r << j;
+    if (id.head != 7) {
+      EXPECT_EQ(map[12 * 49 + 5], 0.0f);
     }
   }
 }
