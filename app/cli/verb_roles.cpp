@@ -47,6 +47,9 @@ constexpr std::pair<std::string_view, std::string_view> kShown[] = {
     {"mean-qk", "mean query-key (far)"},
     {"tracker-margin", "instruction tracking"},
     {"receiver", "receiver"},
+    {"logit-attribution", "adds to the answer's logit"},
+    {"copy-score", "copying"},
+    {"gate-importance", "importance by gates"},
     {"ablation", "loss when removed"},
 };
 

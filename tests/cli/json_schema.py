@@ -16,7 +16,7 @@ TYPES = {
     "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
 }
 KNOWN = {"$schema", "$defs", "$ref", "title", "description", "type", "required", "properties", "additionalProperties", "items",
-         "const", "enum", "minimum", "maximum", "pattern"}
+         "const", "enum", "minimum", "maximum", "pattern", "oneOf"}
 
 
 def load(name):
@@ -36,6 +36,10 @@ def problems(value, schema, root=None, path="$"):
             target = target[part]
         return problems(value, target, root, path)
     found = []
+    if "oneOf" in schema:
+        branches = [problems(value, branch, root, path) for branch in schema["oneOf"]]
+        if sum(not branch for branch in branches) != 1:
+            found += min(branches, key=len) or [f"{path}: fits more than one of its forms"]
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
     if types and not any(TYPES[name](value) for name in types):

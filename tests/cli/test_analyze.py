@@ -106,7 +106,9 @@ class Analyze(CliCase):
         refuse(mentions=["CAPTURE"])
 
     def test_list(self):
-        listed = self.result("analyze", "--list")["analyses"]
+        document = self.document("analyze", "--list")
+        self.assertEqual(problems(document, load("analyze-1")), [])
+        listed = document["result"]["analyses"]
         by_id = {entry["id"]: entry for entry in listed}
         self.assertEqual(by_id["span"]["needs"], ["row", "qkv"])
         self.assertFalse(by_id["over-mixing"]["default"])
