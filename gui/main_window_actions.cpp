@@ -123,37 +123,26 @@ void MainWindow::export_head_grid() {
 }
 
 void MainWindow::write_export(const QString& path, bool map) {
-  const auto* document = workspace_.shown();
-  try {
-    const HeadId head = workspace_.selection().head.value_or(HeadId{});
-    if (path.endsWith(QStringLiteral(".csv"))) {
-      OutputFile file(path.toStdString(), true);
-      file.write(map ? map_csv_of(*document, head) : grid_csv_of(*document, workspace_.metric()));
-      file.commit();
-      return;
-    }
-    figure::WriteOptions options;
-    options.scale = 2.0;
-    options.overwrite = true;  // the dialog has asked
-    options.provenance = document->header().model.name + "; " + document->name();
-    if (map)
-      figure::write_figure(path.toStdString(), map_figure_of(*document, head, map_->view()->scale_kind()), options);
-    else
-      figure::write_figure(path.toStdString(), grid_figure_of(*document, workspace_.metric()), options);
-  } catch (const Error& error) {
-    message_->show_message(QString::fromUtf8(error.what()), QString::fromStdString(error.context().hint));
-  }
+  const HeadId head = workspace_.selection().head.value_or(HeadId{});
+  workspace_.in_background(tr("Writing %1").arg(path.section(QLatin1Char('/'), -1)),
+                           [file = path.toStdString(), shown = shown_side(workspace_), map, head,
+                            kind = map_->view()->scale_kind(), metric = workspace_.metric()] {
+                             if (map)
+                               export_map(file, shown, head, kind);
+                             else
+                               export_grid(file, shown, metric);
+                           });
 }
 
 void MainWindow::copy_map() {
   auto* copied = new QMimeData;
   copied->setImageData(map_->view()->grab().toImage());
   const auto* document = workspace_.shown();
-  constexpr std::int64_t kMostRows = 1024;  // more is no table to paste
+  constexpr std::int64_t kMostRows = 256;  // more is no table to paste
   if (workspace_.selection().head && document->num_tokens() <= kMostRows) {
     try {
-      copied->setText(QString::fromStdString(map_csv_of(*document, *workspace_.selection().head)));
-    } catch (const Error&) {  // block maxima: the picture alone
+      copied->setText(QString::fromStdString(map_csv_of(shown_side(workspace_), *workspace_.selection().head)));
+    } catch (const Error&) {  // block maxima, different texts: the picture alone
     }
   }
   QApplication::clipboard()->setMimeData(copied);

@@ -1,6 +1,7 @@
 #include "gui/map_panel.h"
 
 #include <QHBoxLayout>
+#include <QSignalBlocker>
 #include <QToolButton>
 #include <QVBoxLayout>
 #include <cmath>
@@ -18,7 +19,12 @@ MapPanel::MapPanel(Workspace& workspace, QWidget* parent)
       badge_(new QLabel),
       cell_(new QLabel),
       side_(new QButtonGroup(this)),
-      scale_(new QComboBox) {
+      scale_(new QComboBox),
+      record_(new QSpinBox) {
+  record_->setObjectName(QStringLiteral("record"));
+  record_->setAccessibleName(tr("Record"));
+  record_->setKeyboardTracking(false);
+  connect(record_, &QSpinBox::valueChanged, &workspace_, [this](int record) { workspace_.open_record(record); });
   QFont bold = title_->font();
   bold.setBold(true);
   bold.setPointSizeF(bold.pointSizeF() * 1.15);
@@ -41,6 +47,8 @@ MapPanel::MapPanel(Workspace& workspace, QWidget* parent)
   heading->addSpacing(8);
   heading->addWidget(badge_);
   heading->addStretch(1);
+  heading->addWidget(record_);
+  heading->addSpacing(12);
   for (const MapSide side : workspace_.sides()) {
     auto* button = new QToolButton;
     button->setCheckable(true);
@@ -89,6 +97,16 @@ void MapPanel::follow() {
   side_->button(static_cast<int>(workspace_.side()))->setChecked(true);
   const QString why = changed ? QString() : tr("Add an intervention, or pin this run, to see two sides");
   for (auto* button : side_->buttons()) button->setToolTip(why);
+  const auto document = workspace_.document_a();
+  record_->setVisible(document && document->num_records() > 1);
+  if (document) {
+    const QSignalBlocker quiet(record_);
+    record_->setRange(0, static_cast<int>(document->num_records() - 1));
+    record_->setPrefix(tr("record "));
+    record_->setSuffix(tr(" of %1").arg(document->num_records()));
+    record_->setValue(static_cast<int>(document->record_number()));
+    record_->setToolTip(QString::fromStdString(document->record().header.record_id));
+  }
   scale_->setEnabled(workspace_.side() != MapSide::difference);
   follow_cell();
 }
@@ -109,7 +127,9 @@ QString MapPanel::cell_text() const {
   const bool change = workspace_.side() == MapSide::difference;
   text += QStringLiteral(":  ") + (change && value > 0 ? QStringLiteral("+") : QString()) +
           QString::fromStdString(figure::format_value(value, 4));
-  if (edge > 1) text += tr("  (largest of %1 x %1 tokens)").arg(edge);
+  if (edge > 1)
+    text += (change ? tr("  (difference of the largest of %1 x %1 tokens)") : tr("  (largest of %1 x %1 tokens)"))
+                .arg(edge);
   return text;
 }
 

@@ -3,6 +3,7 @@
 #include <QButtonGroup>
 #include <QComboBox>
 #include <QLabel>
+#include <QSpinBox>
 #include <QWidget>
 
 #include "gui/map_view.h"
@@ -27,6 +28,7 @@ class MapPanel final : public QWidget {
   QLabel *title_, *badge_, *cell_;
   QButtonGroup* side_;
   QComboBox* scale_;
+  QSpinBox* record_;
 };
 
 }  // namespace headlight::gui

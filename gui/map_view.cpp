@@ -215,7 +215,10 @@ QString MapView::badge() const {
     const auto tile = workspace_.tile(key.back());
     if (!tile) continue;
     if (tile->source == capture::MapSource::sampled) return tr("sampled rows");
-    if (tile->pool > 1) return tr("1 cell = %1 x %1 tokens, maximum").arg(tile->pool);
+    if (tile->pool > 1)
+      return (workspace_.side() == MapSide::difference ? tr("1 cell = %1 x %1 tokens, difference of maxima")
+                                                       : tr("1 cell = %1 x %1 tokens, maximum"))
+          .arg(tile->pool);
     return tr("exact");
   }
   return {};

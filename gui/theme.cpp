@@ -71,7 +71,7 @@ void apply_theme(QApplication& application, ThemeChoice choice) {
       QStringLiteral("QDockWidget::title { background: %1; padding: 6px 8px; }"
                      "QMainWindow::separator { background: %2; width: 1px; height: 1px; }"
                      "QToolButton[segment=\"true\"] { background: %4; border: 1px solid %2; border-radius: 3px;"
-                     "  padding: 3px 8px; }"
+                     "  padding: 2px 6px; }"
                      "QToolButton[segment=\"true\"]:checked { background: %5; border-color: %5; color: %6; }"
                      "QToolButton[segment=\"true\"]:disabled { background: %1; border-color: %2; color: %7; }"
                      "QToolTip { color: %3; background: %4; border: 1px solid %2; padding: 4px; }")

@@ -183,14 +183,41 @@ void Workspace::open_capture(const QString& path) {
       [this, file = path.toStdString()](workbench::JobContext&) -> workbench::JobQueue::Delivery {
         auto document = workbench::CaptureDocument::open(file);
         return [this, file, document = std::move(document)] {
-          result_.reset();
-          ran_prompt_.clear();
           workbench::Project next = project_;
           next.capture = file;
           if (next.capture != project_.capture) change(tr("Open capture"), std::move(next));
-          show_capture(document, nullptr);
+          show(document);
           Q_EMIT fileOpened(text_of(file));
         };
+      },
+      [this](const Error& error) { report(error); });
+}
+
+void Workspace::show(std::shared_ptr<const workbench::CaptureDocument> document) {
+  result_.reset();
+  ran_prompt_.clear();
+  selection_.record = document->record_number();
+  show_capture(std::move(document), nullptr);
+}
+
+void Workspace::open_record(std::int64_t record) {
+  const auto document = run_base_;
+  if (!document || document->record_number() == record) return;
+  runs_->submit(
+      "run", tr("Opening record %1").arg(record).toStdString(),
+      [this, document, record](workbench::JobContext&) -> workbench::JobQueue::Delivery {
+        auto other = document->at_record(record);
+        return [this, other = std::move(other)] { show(other); };
+      },
+      [this](const Error& error) { report(error); });
+}
+
+void Workspace::in_background(const QString& title, std::function<void()> work) {
+  runs_->submit(
+      {}, title.toStdString(),
+      [work = std::move(work)](workbench::JobContext&) -> workbench::JobQueue::Delivery {
+        work();
+        return {};
       },
       [this](const Error& error) { report(error); });
 }

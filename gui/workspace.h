@@ -3,6 +3,7 @@
 #include <QObject>
 #include <QString>
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -50,6 +51,12 @@ class Workspace final : public QObject {
   void run();
   void stop();
   bool busy() const { return busy_; }
+  /// Work that nobody waits for, writing a file: an error arrives as failed().
+  void in_background(const QString& title, std::function<void()> work);
+  /// A capture that is already there.
+  void show(std::shared_ptr<const workbench::CaptureDocument> document);
+  /// Another record of the open capture.
+  void open_record(std::int64_t record);
   /// Tokens of a prompt; nullopt before a model is loaded, or when it cannot be tokenised.
   std::optional<int> count_tokens(const workbench::PromptText& text) const;
   /// Loads a model so that tokens can be counted; nothing is run.
@@ -63,6 +70,8 @@ class Workspace final : public QObject {
   const workbench::CaptureDocument* changed() const { return changed_.get(); }  ///< null: there is one side
   /// Base, or the changed side where that is shown; null without a capture.
   const workbench::CaptureDocument* shown() const { return shown_document().get(); }
+  std::shared_ptr<const workbench::CaptureDocument> base_document() const { return base_; }
+  std::shared_ptr<const workbench::CaptureDocument> changed_document() const { return changed_; }
   std::shared_ptr<const workbench::CaptureDocument> shown_document() const {
     return side() == MapSide::changed ? changed_ : base_;
   }

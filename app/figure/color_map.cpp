@@ -75,6 +75,8 @@ std::span<const Rgb> anchors_of(ColorMap map) {
       return kMagma;
     case ColorMap::grey:
       return kGrey;
+    case ColorMap::change:
+      break;  // make_change_table()
   }
   return kViridis;
 }
@@ -135,6 +137,24 @@ std::array<Rgb, 256> make_table(ColorMap map) {
   return table;
 }
 
+constexpr Rgb kLess = hex(0x00538F), kSame = hex(0xF6F6F4), kMore = hex(0xB34700);
+
+// An even number of colours has none at zero: the two in the middle are both that of zero.
+std::array<Rgb, 256> make_change_table() {
+  std::array<Rgb, 256> table{};
+  for (int n = 0; n < 128; ++n) {
+    const auto mix = [&](std::uint8_t from, std::uint8_t to) {
+      return static_cast<std::uint8_t>(std::lround(from + (to - from) * n / 127.0));
+    };
+    const auto side = [&](Rgb end) {
+      return Rgb{mix(kSame.red, end.red), mix(kSame.green, end.green), mix(kSame.blue, end.blue)};
+    };
+    table[static_cast<std::size_t>(127 - n)] = side(kLess);
+    table[static_cast<std::size_t>(128 + n)] = side(kMore);
+  }
+  return table;
+}
+
 }  // namespace
 
 std::string_view to_string(ColorMap map) {
@@ -147,6 +167,8 @@ std::string_view to_string(ColorMap map) {
       return "magma";
     case ColorMap::grey:
       return "grey";
+    case ColorMap::change:
+      return "change";
   }
   return "viridis";
 }
@@ -158,9 +180,9 @@ std::optional<ColorMap> color_map_named(std::string_view name) {
 }
 
 const std::array<Rgb, 256>& color_table(ColorMap map) {
-  static const std::array<std::array<Rgb, 256>, 4> tables = {make_table(ColorMap::viridis),
+  static const std::array<std::array<Rgb, 256>, 5> tables = {make_table(ColorMap::viridis),
                                                              make_table(ColorMap::cividis), make_table(ColorMap::magma),
-                                                             make_table(ColorMap::grey)};
+                                                             make_table(ColorMap::grey), make_change_table()};
   return tables[static_cast<std::size_t>(map)];
 }
 
@@ -174,6 +196,8 @@ Rgb over_color(ColorMap map) {
       return hex(0x2BC4E0);
     case ColorMap::grey:
       return hex(0xE8590C);
+    case ColorMap::change:
+      return hex(0x7A2E00);
   }
   return hex(0xFF7A1A);
 }

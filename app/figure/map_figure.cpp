@@ -184,7 +184,8 @@ QImage render_cells(const MapFigure& figure, const ValueScale& scale, const QSiz
         for (std::int64_t x = column.begin; x < column.end; ++x) {
           if (!is_visible(figure, y, x)) continue;
           visible = true;
-          largest = std::fmax(largest, value_at(figure, y, x));
+          const float value = value_at(figure, y, x);
+          if (std::isnan(largest) || std::abs(value) > std::abs(largest)) largest = value;
         }
       const double x = (static_cast<double>(px) + 0.5) / ratio, y = (static_cast<double>(py) + 0.5) / ratio;
       if (!visible) {
@@ -202,7 +203,7 @@ QImage render_cells(const MapFigure& figure, const ValueScale& scale, const QSiz
 
 QString cell_text(float value) {
   if (value == 0.0f) return QStringLiteral("0");
-  if (value < 0.005f) return QStringLiteral("<.01");
+  if (std::abs(value) < 0.005f) return value > 0.0f ? QStringLiteral("<.01") : QStringLiteral("0");
   return QString::number(static_cast<double>(value), 'f', 2);
 }
 

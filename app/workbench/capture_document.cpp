@@ -38,6 +38,14 @@ CaptureDocument::CaptureDocument(std::shared_ptr<const capture::CaptureView> vie
   read_logits();
 }
 
+std::shared_ptr<const CaptureDocument> CaptureDocument::at_record(std::int64_t record) const {
+  return std::make_shared<CaptureDocument>(view_, path_, name_, record);
+}
+
+std::string CaptureDocument::name() const {
+  return num_records() > 1 ? fmt::format("{}, record {}", name_, number_) : name_;
+}
+
 void CaptureDocument::read_statistics() {
   const auto there = view_->available_statistics(number_);
   for (const auto& info : capture::statistics()) {

@@ -50,11 +50,13 @@ class CaptureDocument {
   /// For analyses; may be read from any thread.
   const capture::CaptureView& view() const { return *view_; }
   const std::string& path() const { return path_; }  ///< empty: not a file
-  const std::string& name() const { return name_; }
+  std::string name() const;                          ///< with the number of the record where there are several
   const capture::CaptureHeader& header() const { return view_->header(); }
   const capture::RecordInfo& record() const { return record_; }
   std::int64_t record_number() const { return number_; }
   std::int64_t num_records() const { return view_->num_records(); }
+  /// Another record of the same capture. @error invalid_argument, as open()
+  std::shared_ptr<const CaptureDocument> at_record(std::int64_t record) const;
   std::int64_t num_tokens() const { return record_.num_rows; }
   bool is_complete() const { return view_->complete() == capture::CompleteState::sealed; }
   const std::vector<std::string>& token_texts() const { return texts_; }  ///< printable, one per row

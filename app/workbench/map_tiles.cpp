@@ -35,20 +35,6 @@ MapTile tile_like(const MapTile& like, HeadId head, const CaptureDocument& docum
   return document.map(head, request, pool, stop);
 }
 
-/// changed - base, in the larger cells of both.
-MapTile difference_of(const TileKey& key, const CaptureDocument& base, const CaptureDocument& changed, ThreadPool& pool,
-                      const std::stop_token& stop) {
-  if (!same_tokens(base, changed))
-    throw Error(Errc::invalid_argument, "the two sides are of different texts: their maps cannot be subtracted");
-  MapTile after = changed.map(key.head, request_of(key, changed.num_tokens()), pool, stop);
-  const MapTile before = tile_like(after, key.head, base, pool, stop);
-  if (before.pool > after.pool) after = tile_like(before, key.head, changed, pool, stop);
-  if (before.pool != after.pool || before.attn_yx.size() != after.attn_yx.size())
-    throw Error(Errc::invalid_argument, "the two sides hold this map in blocks of different sizes");
-  for (std::size_t at = 0; at < after.attn_yx.size(); ++at) after.attn_yx[at] -= before.attn_yx[at];
-  return after;
-}
-
 }  // namespace
 
 capture::TileRange range_of(const TileKey& key, std::int64_t num_tokens) {
@@ -104,10 +90,24 @@ std::vector<TileKey> tiles_of_view(const TileKey& like, const TokenRect& view, d
   return keys;
 }
 
+capture::MapPicture difference_map(const CaptureDocument& base, const CaptureDocument& changed, HeadId head,
+                                   const capture::MapRequest& request, ThreadPool& pool, std::stop_token stop) {
+  if (!same_tokens(base, changed))
+    throw Error(Errc::invalid_argument, "the two sides are of different texts: their maps cannot be subtracted");
+  MapTile after = changed.map(head, request, pool, stop);
+  const MapTile before = tile_like(after, head, base, pool, stop);
+  if (before.pool > after.pool) after = tile_like(before, head, changed, pool, stop);
+  if (before.pool != after.pool || before.attn_yx.size() != after.attn_yx.size())
+    throw Error(Errc::invalid_argument, "the two sides hold this map in blocks of different sizes");
+  for (std::size_t at = 0; at < after.attn_yx.size(); ++at) after.attn_yx[at] -= before.attn_yx[at];
+  return after;
+}
+
 MapTile read_tile(const TileKey& key, const CaptureDocument& base, const CaptureDocument* changed, ThreadPool& pool,
                   std::stop_token stop) {
   HEADLIGHT_CHECK(key.side == MapSide::base || changed != nullptr);
-  if (key.side == MapSide::difference) return difference_of(key, base, *changed, pool, stop);
+  if (key.side == MapSide::difference)
+    return difference_map(base, *changed, key.head, request_of(key, changed->num_tokens()), pool, stop);
   const CaptureDocument& shown = key.side == MapSide::changed ? *changed : base;
   return shown.map(key.head, request_of(key, shown.num_tokens()), pool, std::move(stop));
 }

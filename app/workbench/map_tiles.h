@@ -44,6 +44,11 @@ std::vector<TileKey> tiles_of_view(const TileKey& like, const TokenRect& view, d
 
 using MapTile = capture::MapPicture;
 
+/// changed - base of one head, in the larger cells of both: of blocks, the difference of their maxima.
+/// @error invalid_argument  different texts; as CaptureDocument::map()
+capture::MapPicture difference_map(const CaptureDocument& base, const CaptureDocument& changed, HeadId head,
+                                   const capture::MapRequest& request, ThreadPool& pool, std::stop_token stop = {});
+
 /// Computes a tile. @param changed  null unless side is changed or difference
 /// @error as CaptureDocument::map()
 MapTile read_tile(const TileKey& key, const CaptureDocument& base, const CaptureDocument* changed, ThreadPool& pool,

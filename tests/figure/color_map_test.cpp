@@ -86,5 +86,18 @@ TEST(ColorMap, NamesGoBothWays) {
   EXPECT_EQ(color_map_named("rainbow"), std::nullopt);
 }
 
+TEST(ColorMap, ChangesAreToldBySignAndSize) {
+  const auto& table = color_table(ColorMap::change);
+  EXPECT_EQ(table[127], table[128]) << "zero";
+  EXPECT_GT(lightness(table[127]), 95.0);
+  for (std::size_t n = 1; n < 128; ++n) {
+    EXPECT_LT(lightness(table[128 + n]), lightness(table[127 + n])) << n;
+    EXPECT_LT(lightness(table[127 - n]), lightness(table[128 - n])) << n;
+  }
+  EXPECT_GT(table[0].blue, table[0].red);
+  EXPECT_GT(table[255].red, table[255].blue);
+  EXPECT_FALSE(color_map_named("change")) << "no map of plain values";
+}
+
 }  // namespace
 }  // namespace headlight::figure

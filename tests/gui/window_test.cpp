@@ -9,10 +9,12 @@
 #include <QPlainTextEdit>
 #include <QPushButton>
 #include <QSlider>
+#include <QSpinBox>
 #include <QStandardPaths>
 #include <QTest>
 #include <QTimer>
 #include <QWheelEvent>
+#include <filesystem>
 
 #include <gtest/gtest.h>
 
@@ -357,12 +359,76 @@ TEST_F(WindowTest, AProjectComesBackAsItWas) {
 
 TEST_F(WindowTest, ExportedNumbersAreThoseOfTheMap) {
   ASSERT_NO_FATAL_FAILURE(run_prompt());
-  const std::string csv = map_csv_of(*space().base(), {0, 0});
+  const std::string csv = map_csv_of(shown_side(space()), {0, 0});
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 1 + 24 * 25 / 2);
   EXPECT_EQ(csv.substr(0, 27), "layer,head,query,key,value\n");
-  const auto figure = map_figure_of(*space().base(), {0, 0}, figure::ScaleKind::linear);
+  const auto figure = map_figure_of(shown_side(space()), {0, 0}, figure::ScaleKind::linear);
   EXPECT_EQ(figure.rows, 24);
   EXPECT_GT(figure.attn_yx[10 * 24 + 9], 0.9f);
+}
+
+TEST_F(WindowTest, TheChangeIsExportedToo) {
+  ASSERT_NO_FATAL_FAILURE(run_prompt());
+  space().add_intervention("zero-tuning", {});
+  auto project = space().project();
+  project.interventions[0].params["gamma"] = 0.0;
+  space().change(QStringLiteral("gamma"), std::move(project));
+  ASSERT_TRUE(eventually([&] { return space().changed() != nullptr && !space().busy(); }));
+  space().set_side(MapSide::difference);
+  const HeadId sink{0, 2};
+  const auto shown = shown_side(space());
+  const auto figure = map_figure_of(shown, sink, figure::ScaleKind::power);
+  EXPECT_EQ(figure.color_map, figure::ColorMap::change);
+  EXPECT_LT(figure.attn_yx[20 * 24], -0.9f);
+  EXPECT_EQ(*figure.range.low, -*figure.range.high);
+  EXPECT_EQ(figure.range.kind, figure::ScaleKind::linear);
+  const auto grid = grid_figure_of(shown, "received0");
+  EXPECT_NEAR(grid.value_lh[2],
+              space().changed()->statistic("received0", sink) - space().base()->statistic("received0", sink), 1e-6);
+  EXPECT_EQ(grid.value_label, "change of received0");
+  for (const char* name : {"map.png", "map.csv", "grid.svg"}) {
+    const std::string path = (folder / name).string();
+    space().in_background(QStringLiteral("Writing"), [=] {
+      if (path.find("grid") == std::string::npos)
+        export_map(path, shown, sink, figure::ScaleKind::linear);
+      else
+        export_grid(path, shown, "received0");
+    });
+  }
+  space().in_background(QStringLiteral("Writing"), [=] { export_grid("/nonexistent/a.csv", shown, "received0"); });
+  ASSERT_TRUE(eventually([&] { return find<MessageBar>("message_bar")->isVisible(); }));
+  for (const char* name : {"map.png", "map.csv", "grid.svg"})
+    EXPECT_TRUE(std::filesystem::exists(folder / name)) << name;
+}
+
+TEST_F(WindowTest, RecordsOfACorpusAreChosen) {
+  workbench::ModelHost host((folder / "model").string(), 1);
+  auto input = [](int length) {
+    RunInput one;
+    for (int i = 0; i < length; ++i) one.ids.push_back(i == 0 ? 0 : 2 + (i - 1) % 11);
+    return one;
+  };
+  RunRequest request;
+  request.inputs = {input(12), input(20)};
+  request.plan =
+      capture::plan_of_all_heads(host.info().num_layers, host.info().num_heads, capture::CaptureLevel::replay);
+  const std::shared_ptr<const capture::CaptureView> view = host.runner().run(request).capture;
+  space().show(std::make_shared<const workbench::CaptureDocument>(view, "", "two"));
+  auto* record = find<QSpinBox>("record");
+  ASSERT_TRUE(eventually([&] { return record->isVisible(); }));
+  EXPECT_EQ(space().base()->num_tokens(), 12);
+  record->setValue(1);
+  ASSERT_TRUE(eventually([&] { return space().base()->num_tokens() == 20; }));
+  EXPECT_EQ(space().selection().record, 1);
+  EXPECT_EQ(space().base()->name(), "two, record 1");
+  window->show_dock(QStringLiteral("dock.comparison"));
+  space().pin();
+  record->setValue(0);  // A is another record than B
+  ASSERT_TRUE(eventually([&] {
+    return space().changed()->num_tokens() == 12 && window->comparison().comparison() && !window->comparison().busy();
+  }));
+  EXPECT_FALSE(space().same_text());
+  EXPECT_EQ(window->comparison().comparison()->sorted_by, "entropy");
 }
 
 }  // namespace
