@@ -163,6 +163,7 @@ FindingsPanel::FindingsPanel(Workspace& workspace, QWidget* parent)
   connect(action_, &QPushButton::clicked, this, [this] { busy() ? cancel() : start(); });
   connect(&workspace_, &Workspace::captureChanged, this, &FindingsPanel::follow);
   connect(&workspace_, &Workspace::sideChanged, this, &FindingsPanel::follow);
+  connect(&workspace_, &Workspace::busyChanged, this, [this] { unasked_.start(); });  // a run had to end first
   show_state();
 }
 
