@@ -52,6 +52,23 @@ struct RunResult {
   std::unique_ptr<capture::MemoryCapture> capture;  ///< record r belongs to input r
 };
 
+/// A prompt, and what may follow it.
+struct ScoreInput {
+  std::vector<std::int32_t> ids;
+  std::vector<std::vector<std::int32_t>> continuations;  ///< of at least one token each
+};
+
+/// Changes under which all inputs are scored: nothing, one stack for all, or one for each (whose spans differ).
+struct ScoreVariant {
+  std::vector<intervention::Stack> stacks;
+};
+
+struct ScoreOutput {
+  std::vector<std::vector<float>> logprob;  ///< of every token of every continuation, nats
+  float entropy = 0;                        ///< of the distribution of the first token after the prompt, nats
+  float divergence = 0;                     ///< KL(that of the first variant || that of this one), nats
+};
+
 /// Runs a model for experiments: what happens to these sequences, with these interventions? Everything stays in memory.
 class ModelRunner {
  public:
@@ -67,6 +84,18 @@ class ModelRunner {
   /// @error invalid_argument  a token, row or intervention outside the model; names the input
   /// @error prompt_too_long, unsupported (interventions on a device), cancelled, failed (NaN or Inf)
   virtual RunResult run(const RunRequest& request, std::stop_token stop = {}) = 0;
+
+  /// Log-probabilities of continuations, [variant][input]. Inputs go through the weights together, about 512 tokens at
+  /// a time; a prompt is evaluated once for all its continuations. Of several variants each one starts in the first
+  /// layer that it changes. So the last bits depend on which inputs are scored together, not on threads or other
+  /// variants.
+  ///
+  /// Interventions see the prompt as prompt and tokens of continuations as generated.
+  /// @error invalid_argument  as run(); names the input. prompt_too_long, cancelled, failed (NaN or Inf)
+  /// @error unsupported       on a device; rotary frequencies that depend on the length and change behind a prompt
+  virtual std::vector<std::vector<ScoreOutput>> score(std::span<const ScoreInput> inputs,
+                                                      std::span<const ScoreVariant> variants,
+                                                      std::stop_token stop = {}) = 0;
 };
 
 }  // namespace headlight

@@ -34,7 +34,9 @@ void add_intervention_option(CLI::App& app, ModelOptions& options) {
   app.get_option("--intervention")->description("Intervention files, applied in order (CPU only)");
 }
 
-Changes read_changes(const ModelOptions& options, const capture::RecordHeader& prompt) {
+namespace {
+
+Changes load_changes(const ModelOptions& options) {
   Changes changes;
   std::set<std::string> ids;
   for (const std::string& path : options.interventions) {
@@ -50,6 +52,20 @@ Changes read_changes(const ModelOptions& options, const capture::RecordHeader& p
                   {.file = path, .field = "kind", .offset = {}, .hint = {}});
     if (file.contrast) changes.contrast = std::move(file.contrast);
   }
+  return changes;
+}
+
+intervention::Stack without_procedure(Changes changes) {
+  if (changes.contrast)
+    throw Error(Errc::unsupported, "a procedure runs several sequences: only 'generate' does that in this version",
+                {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
+  return std::move(changes.interventions);
+}
+
+}  // namespace
+
+Changes read_changes(const ModelOptions& options, const capture::RecordHeader& prompt) {
+  Changes changes = load_changes(options);
   std::vector<intervention::TokenPlace> places;
   for (const capture::TokenInfo& token : prompt.tokens) places.push_back({token.byte_begin, token.byte_end});
   intervention::look_up_spans(changes.interventions, prompt.text, places);
@@ -59,12 +75,10 @@ Changes read_changes(const ModelOptions& options, const capture::RecordHeader& p
   return changes;
 }
 
+intervention::Stack load_interventions(const ModelOptions& options) { return without_procedure(load_changes(options)); }
+
 intervention::Stack read_interventions(const ModelOptions& options, const capture::RecordHeader& prompt) {
-  Changes changes = read_changes(options, prompt);
-  if (changes.contrast)
-    throw Error(Errc::unsupported, "a procedure runs several sequences: only 'generate' does that in this version",
-                {.file = {}, .field = "--intervention", .offset = {}, .hint = {}});
-  return std::move(changes.interventions);
+  return without_procedure(read_changes(options, prompt));
 }
 
 Json method_list() {

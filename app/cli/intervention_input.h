@@ -11,8 +11,11 @@ namespace headlight::cli {
 /// Declares --intervention for a verb that can run with interventions.
 void add_intervention_option(CLI::App& app, ModelOptions& options);
 
-/// The stack of all --intervention files in the order given; texts of spans are looked up in the prompt.
-/// @error not_found, bad_format, invalid_argument (an id that occurs twice, a text that the prompt does not contain)
+/// The stack of all --intervention files in the order given.
+/// @error not_found, bad_format, invalid_argument (an id that occurs twice)
+intervention::Stack load_interventions(const ModelOptions& options);
+
+/// The same; texts of spans are looked up in the prompt. @error also invalid_argument (a text that is not there)
 intervention::Stack read_interventions(const ModelOptions& options, const capture::RecordHeader& prompt);
 
 /// A stack, and the branches of a procedure where one of the files is one.

@@ -72,6 +72,8 @@ Verb compare_verb();
 Verb analyze_verb();
 Verb report_verb();
 Verb roles_verb();
+Verb eval_verb();
+Verb calibrate_verb();
 Verb models_verb();
 Verb doctor_verb();
 Verb plugins_verb();

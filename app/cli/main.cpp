@@ -26,8 +26,7 @@ namespace headlight::cli {
 namespace {
 
 /// Verbs of the contract that later versions bring: a clear refusal, never fake output.
-const std::vector<std::string> kLaterVerbs = {"calibrate", "eval",   "importance", "prune",
-                                              "export",    "import", "render",     "run"};
+const std::vector<std::string> kLaterVerbs = {"importance", "prune", "export", "import", "render", "run"};
 
 int report_error(const Invocation& invocation, const Error& error) {
   const int code =

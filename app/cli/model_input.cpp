@@ -309,6 +309,16 @@ engine::EngineOptions engine_options(const ModelOptions& options) {
   return engine;
 }
 
+Json model_identity(const engine::Engine& engine, const ModelOptions& options) {
+  Json identity = {{"tool", version()},
+                   {"kv_dtype", options.kv_dtype},
+                   {"act_quant", options.act_quant},
+                   {"window", options.sliding_window}};
+  for (const auto& stamp : engine.model().stamps)
+    identity["files"].push_back({stamp.size, stamp.mtime_ns, stamp.inode});
+  return identity;
+}
+
 formats::ModelFile open_model_file(const ModelOptions& options, bool load_weights) {
   if (!options.interventions.empty() && (!options.takes_interventions || options.device.starts_with("cuda")))
     throw Error(Errc::unsupported,

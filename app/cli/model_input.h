@@ -36,6 +36,8 @@ void add_prompt_options(CLI::App& app, PromptOptions& options, bool with_corpus)
 formats::ModelFile open_model_file(const ModelOptions& options, bool load_weights = true);
 std::unique_ptr<engine::Engine> load_engine(const ModelOptions& options);
 engine::EngineOptions engine_options(const ModelOptions& options);
+/// Program, options and files that every number of a run depends on: the identity of a journal.
+Json model_identity(const engine::Engine& engine, const ModelOptions& options);
 
 /// The prompt or prompts, tokenised with spans; every record has at least one token.
 /// @error invalid_argument (none or several sources, "nothing to evaluate"), bad_format naming the line of a corpus

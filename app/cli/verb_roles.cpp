@@ -7,10 +7,10 @@
 
 #include "analysis/roles/role_report.h"
 #include "app/cli/intervention_input.h"
+#include "app/cli/journal.h"
 #include "app/cli/model_input.h"
 #include "app/cli/progress.h"
 #include "app/cli/role_inputs.h"
-#include "app/cli/role_journal.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "core/engine/model_runner.h"
@@ -54,14 +54,9 @@ constexpr std::pair<std::string_view, std::string_view> kShown[] = {
 };
 
 std::string identity_of(const engine::Engine& engine, const RolesOptions& options, const Json& interventions) {
-  Json identity = {{"tool", version()},
-                   {"seed", options.seed},
-                   {"kv_dtype", options.model.kv_dtype},
-                   {"act_quant", options.model.act_quant},
-                   {"window", options.model.sliding_window}};
+  Json identity = model_identity(engine, options.model);
+  identity["seed"] = options.seed;
   if (!interventions.empty()) identity["interventions"] = interventions;
-  for (const auto& stamp : engine.model().stamps)
-    identity["files"].push_back({stamp.size, stamp.mtime_ns, stamp.inode});
   return sha256_hex(identity.dump());
 }
 
@@ -83,7 +78,7 @@ std::vector<std::int64_t> sorted(std::vector<std::int64_t> lengths) {
 
 /// Runs what the journal does not know yet.
 ExperimentSamples run_experiment(Invocation& invocation, const Experiment& experiment,
-                                 const analysis::ExperimentContext& context, RoleJournal& journal) {
+                                 const analysis::ExperimentContext& context, Journal& journal) {
   ExperimentSamples found{.experiment = &experiment, .samples = {}, .seconds = 0};
   const auto items = experiment.items(context.inputs, context.runner.model());
   if (items.empty()) {
@@ -95,8 +90,9 @@ ExperimentSamples run_experiment(Invocation& invocation, const Experiment& exper
   for (std::size_t k = 0; k < items.size(); ++k) {
     const std::string key = fmt::format("{}/{}", experiment.id, items[k].key);
     progress.update(experiment.id, static_cast<std::int64_t>(k), std::ssize(items));
-    if (journal.find(key) == nullptr) journal.add(key, experiment.run(context, k));
-    found.samples.push_back(*journal.find(key));
+    const Json* known = journal.find(key);
+    if (known == nullptr) known = &journal.add(key, analysis::to_json(experiment.run(context, k)));
+    found.samples.push_back(analysis::head_sample_from_json(*known));
   }
   found.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return found;
@@ -163,7 +159,7 @@ void roles(Invocation& invocation, const RolesOptions& options) {
       .model = {}, .evidence = {}, .interventions = read_interventions(options.model, {}), .contrast = {}};
   const Json stack = changes.interventions.empty() ? Json() : intervention::to_json(changes)["interventions"];
   const auto runner = engine::make_model_runner(*engine, changes.interventions);
-  RoleJournal journal(options.output, identity_of(*engine, options, stack), options.restart);
+  Journal journal(options.output, identity_of(*engine, options, stack), options.restart);
   if (journal.num_found() > 0 && !invocation.quiet)
     invocation.warn(fmt::format("going on after {} inputs of an earlier run", journal.num_found()));
 

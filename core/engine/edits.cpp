@@ -48,6 +48,15 @@ bool Edits::changes_rows() const {
   return std::any_of(rows_lh_.begin(), rows_lh_.end(), [](const auto& rows_h) { return !rows_h.empty(); });
 }
 
+int Edits::first_layer() const {
+  if (program_.empty()) return shape_.num_layers;
+  if (!program_.embeddings.empty()) return 0;
+  const auto first = std::find_if(program_.layers.begin(), program_.layers.end(), [](const LayerProgram& program) {
+    return !program.empty() || !program.gazes.empty();
+  });
+  return static_cast<int>(first - program_.layers.begin());
+}
+
 const kernels::RowProgram* Edits::rows(int number) const {
   if (program_.empty()) return nullptr;
   const auto& rows_h = rows_lh_[static_cast<std::size_t>(number)];

@@ -36,6 +36,7 @@ class Edits {
                  float* out_ihd, std::int64_t out_stride);
 
   bool changes_rows() const;  ///< of any layer
+  int first_layer() const;    ///< that is changed or looked at; L = none, 0 where embeddings are changed
   /// [H] what the kernels do to rows of a layer; null = nothing.
   const kernels::RowProgram* rows(int layer) const;
 

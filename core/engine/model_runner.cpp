@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "core/engine/continuation_scores.h"
 #include "core/engine/logit_recorder.h"
 
 namespace headlight {
@@ -28,6 +29,8 @@ class EngineModelRunner final : public ModelRunner {
   const capture::ModelInfo& model() const override { return info_; }
   ThreadPool& pool() override { return engine_.pool(); }
   RunResult run(const RunRequest& request, std::stop_token stop) override;
+  std::vector<std::vector<ScoreOutput>> score(std::span<const ScoreInput> inputs,
+                                              std::span<const ScoreVariant> variants, std::stop_token stop) override;
 
  private:
   void check(const RunInput& input, std::size_t number) const;
@@ -140,6 +143,17 @@ RunResult EngineModelRunner::run(const RunRequest& request, std::stop_token stop
     result.outputs[r].generated_logprob = record.generated_logprob;
   }
   return result;
+}
+
+std::vector<std::vector<ScoreOutput>> EngineModelRunner::score(std::span<const ScoreInput> inputs,
+                                                               std::span<const ScoreVariant> variants,
+                                                               std::stop_token stop) {
+  std::vector<ScoreVariant> filled(variants.begin(), variants.end());
+  for (ScoreVariant& variant : filled) {
+    if (variant.stacks.empty()) variant.stacks.emplace_back();
+    for (intervention::Stack& stack : variant.stacks) stack.insert(stack.begin(), always_.begin(), always_.end());
+  }
+  return score_continuations(engine_.impl(), inputs, filled, stop);
 }
 
 }  // namespace

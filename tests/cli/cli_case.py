@@ -18,8 +18,8 @@ import unittest
 PROGRAM = os.environ.get("HEADLIGHT_PROGRAM", "")
 MAKE_MODEL = os.environ.get("HEADLIGHT_MAKE_MODEL", "")
 
-VERBS = ("info tokenize generate logits capture map stats verify recover merge compare analyze report roles models plugins "
-         "doctor bench completion version").split()
+VERBS = ("info tokenize generate logits capture map stats verify recover merge compare analyze report roles eval calibrate models "
+         "plugins doctor bench completion version").split()
 
 # The names of errors that belong to each exit code.
 ERROR_CODES = {

@@ -7,7 +7,7 @@ import unittest
 
 from cli_case import PROGRAM, VERBS, CliCase, environment, main, one_document
 
-RESERVED_VERBS = "calibrate eval importance prune export import render run".split()
+RESERVED_VERBS = "importance prune export import render run".split()
 
 
 class Help(CliCase):
