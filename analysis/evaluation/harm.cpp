@@ -3,22 +3,21 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <set>
 
 #include "analysis/roles/token_data.h"
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kGram = 4;
 
 struct Loss {
   double sum = 0;
   std::int64_t tokens = 0;
-  double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : kNaN; }
+  double mean() const { return tokens > 0 ? sum / static_cast<double>(tokens) : kUndefined; }
 };
 
 /// Of the continuations, from token `first` of each on.
@@ -86,7 +85,7 @@ HarmInputs harm_inputs(std::span<const std::int32_t> text, std::span<const std::
 
 Harm measure_harm(ModelRunner& runner, const HarmInputs& inputs, const intervention::Stack& stack,
                   std::stop_token stop) {
-  Harm harm{.perplexity = kNaN, .induction_loss = kNaN, .repetition = kNaN};
+  Harm harm{.perplexity = kUndefined, .induction_loss = kUndefined, .repetition = kUndefined};
   const Loss text = loss_of(runner, inputs.windows, stack, 0, stop);
   harm.perplexity = std::exp(text.mean());
   harm.text_tokens = text.tokens;

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <numeric>
 
 #include <fmt/format.h>
 
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
@@ -147,7 +147,7 @@ Verdict verdict_of(std::span<const double> values, std::size_t gold) {
   Verdict verdict;
   verdict.chosen = static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());
   const double top = values[verdict.chosen];
-  double other = -std::numeric_limits<double>::infinity(), sum = 0;
+  double other = -kInfinity, sum = 0;
   for (std::size_t c = 0; c < values.size(); ++c) {
     if (c != gold) other = std::max(other, values[c]);
     sum += std::exp(values[c] - top);

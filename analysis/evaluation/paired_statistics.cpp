@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
+#include "analysis/undefined.h"
 #include "base/error.h"
 
 namespace headlight::analysis {
@@ -57,7 +57,7 @@ double pairs_needed(double discordant, double delta) {
 }
 
 double percentile_among(double value, std::span<const double> others) {
-  if (others.empty()) return std::numeric_limits<double>::quiet_NaN();
+  if (others.empty()) return kUndefined;
   double below = 0.0;
   for (const double other : others) below += other < value ? 1.0 : other == value ? 0.5 : 0.0;
   return below / static_cast<double>(others.size());
