@@ -26,7 +26,8 @@ Loss loss_of(ModelRunner& runner, const std::vector<ScoreInput>& inputs, const i
   Loss loss;
   ScoreVariant variant;
   if (!stack.empty()) variant.stacks = {stack};
-  for (const ScoreOutput& output : runner.score(inputs, std::span(&variant, 1), stop)[0])
+  const auto outputs = runner.score(inputs, std::span(&variant, 1), stop);
+  for (const ScoreOutput& output : outputs[0])
     for (const auto& logprob : output.logprob)
       for (std::size_t t = first; t < logprob.size(); ++t) {
         loss.sum -= static_cast<double>(logprob[t]);

@@ -35,6 +35,7 @@ struct PreparedItem {
   /// ends where all of them still agree, and continuations begin there.
   bool merged = false;
 };
+/// What is returned points to the items.
 /// @error unsupported  an item made of text for a model without a tokenizer
 std::vector<PreparedItem> prepare_items(std::span<const TaskItem> items, const TaskCodec& codec);
 

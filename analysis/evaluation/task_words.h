@@ -14,7 +14,7 @@ std::string filled(std::string_view frame, std::initializer_list<std::string_vie
 
 /// One of a list that is not empty.
 template <class T>
-const T& pick(const std::vector<T>& items, SplitMix64& random) {
+T pick(const std::vector<T>& items, SplitMix64& random) {
   return items[static_cast<std::size_t>(random.below(items.size()))];
 }
 

@@ -55,8 +55,8 @@ TaskItem nli(const TaskSource& source, std::string_view variant) {
   return labelled(
       source, variant, "nli.templates", {"true", "false", "unknown"}, [&](const std::string& frame, std::size_t label) {
         SplitMix64& random = source.random;
-        const auto& kind = pick(kinds, random);
-        const auto& place = pick(places, random);
+        const auto kind = pick(kinds, random);
+        const auto place = pick(places, random);
         auto [trait, opposite] = pick(traits, random);
         if (random.below(2) == 1) std::swap(trait, opposite);
         const bool denied = random.below(2) == 1;  // said with "not": the label must not hang on that word

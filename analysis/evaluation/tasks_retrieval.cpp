@@ -147,10 +147,10 @@ TaskItem needle(const TaskSource& source, std::string_view variant) {
 /// What the text says against what everybody knows.
 TaskItem override_fact(const TaskSource& source, std::string_view) {
   const Frame frame = pick_frame(source, "override.templates");
-  const auto& [thing, usual] = pick(source.lexicon.pairs("facts.colours", source.split), source.random);
+  const auto [thing, usual] = pick(source.lexicon.pairs("facts.colours", source.split), source.random);
   auto colours = source.lexicon.words("colours", source.split);
   std::erase(colours, usual);
-  const auto& told = pick(colours, source.random);
+  const auto told = pick(colours, source.random);
   const auto fillers = pick_some(source.lexicon.words("override.fillers", source.split), 2, source.random);
   TaskItem item;
   item.template_id = frame.id;

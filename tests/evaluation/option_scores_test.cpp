@@ -73,8 +73,9 @@ TEST(PreparedItemTest, MergedTokensAreFlaggedAndScoredFromTheirBeginning) {
 
 TEST(ScoreFormTest, WorkedExample) {
   TaskItem item = question();
-  item.options = {" été", " five six"};  // 4 characters, 9 characters
-  const auto prepared = prepare_items(std::vector<TaskItem>{item}, word_codec());
+  item.options = {" été", " five six"};        // 4 characters, 9 characters
+  const std::vector<TaskItem> items = {item};  // outlives what points to it
+  const auto prepared = prepare_items(items, word_codec());
   const OptionScores scores{.sum = {-2.0, -3.0}, .first = {-2.0, -2.5}};
   const auto values = [&](ScoreForm form) {
     return option_values(prepared[0], scores, form, std::vector<double>{-1.0, -4.0});
@@ -100,7 +101,8 @@ TEST(VerdictTest, WorkedExample) {
 
 TEST(StackOfItemTest, SpansComeFromTheItem) {
   TaskItem item = question();
-  const auto prepared = prepare_items(std::vector<TaskItem>{item}, word_codec());
+  const std::vector<TaskItem> items = {item};  // outlives what points to it
+  const auto prepared = prepare_items(items, word_codec());
   Arm arm{.id = "new", .stack = intervention::Stack(1)};
   arm.stack[0].id = arm.stack[0].method = "pasta";
   arm.stack[0].inputs.spans = {{-1, -1, "{evidence}"}};
