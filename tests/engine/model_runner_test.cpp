@@ -219,6 +219,49 @@ TEST_F(ScoreTest, ManyInputsTogetherAreAsOneTokenAfterTheOther) {
     }
 }
 
+// Steps on embeddings, the residual stream, blocks and hidden units, and keys that one layer finds for a later one.
+TEST_F(ScoreTest, StepsOutsideAttentionAreThoseOfASession) {
+  std::vector<ScoreInput> given = inputs();
+  given.pop_back();  // too short for the spans
+  const auto one = [](const char* method, Json params, std::vector<int> layers) {
+    intervention::Intervention entry;
+    entry.id = entry.method = method;
+    entry.params = std::move(params);
+    entry.scope.layers = std::move(layers);
+    return entry;
+  };
+  intervention::Intervention blur = one("embedding-blur", Json::object(), {});
+  blur.inputs.spans = {{1, 4, {}}};
+  intervention::Intervention steer = one("residual-steering", Json::object(), {1});
+  steer.inputs.layer_values = {{1, std::vector<float>(static_cast<std::size_t>(engine.spec().hidden_size), 0.1f)}};
+  intervention::Intervention units = one("neuron-scale", {{"scale", -4.0}}, {0});
+  units.inputs.neurons = {0, 3};
+  intervention::Intervention gift = one("gift", {{"from_layer", 0}, {"alpha", 10.0}}, {1});
+  gift.inputs.spans = {{1, 3, {}}};
+  gift.inputs.other_spans = {{4, 6, {}}};
+  const std::vector<intervention::Stack> stacks = {
+      {blur}, {steer}, {one("block-scale", {{"scale", 0.3}}, {1})}, {units}, {gift}, {blur, steer, units, gift}};
+  std::vector<ScoreVariant> variants = {{}};
+  for (const auto& stack : stacks) variants.push_back({{stack}});
+  const auto found = runner->score(given, variants);
+  for (std::size_t v = 1; v < variants.size(); ++v)
+    for (std::size_t k = 0; k < given.size(); ++k) {
+      SCOPED_TRACE(::testing::Message() << "variant " << v << ", input " << k);
+      expect_one_by_one(given[k], found[v][k], variants[v].stacks[0]);
+      // The gaze acts on generated rows: continuations of one token have none.
+      if (k == 0) EXPECT_NE(found[v][k].logprob, found[0][k].logprob);
+    }
+}
+
+TEST_F(ScoreTest, WhatTheRunnerAlwaysDoesHoldsForScoresToo) {
+  const auto given = inputs();
+  const intervention::Stack zero = stacks()[0], late = stacks()[2];
+  const auto changed = make_model_runner(engine, zero);
+  const auto found = changed->score(given, std::vector<ScoreVariant>{{}, {{late}}});
+  expect_one_by_one(given[0], found[0][0], zero);
+  expect_one_by_one(given[0], found[1][0], {zero[0], late[0]});
+}
+
 TEST_F(ScoreTest, StartingInTheFirstChangedLayerChangesNoBit) {
   const auto given = inputs();
   const intervention::Stack late = stacks()[2];
