@@ -239,8 +239,8 @@ TEST_F(ScoreTest, StepsOutsideAttentionAreThoseOfASession) {
   intervention::Intervention gift = one("gift", {{"from_layer", 0}, {"alpha", 10.0}}, {1});
   gift.inputs.spans = {{1, 3, {}}};
   gift.inputs.other_spans = {{4, 6, {}}};
-  const std::vector<intervention::Stack> stacks = {
-      {blur}, {steer}, {one("block-scale", {{"scale", 0.3}}, {1})}, {units}, {gift}, {blur, steer, units, gift}};
+  const std::vector<intervention::Stack> stacks = {{blur},  {steer}, {one("block-scale", {{"scale", 0.3}}, {1})},
+                                                   {units}, {gift},  {blur, steer, units, gift}};
   std::vector<ScoreVariant> variants = {{}};
   for (const auto& stack : stacks) variants.push_back({{stack}});
   const auto found = runner->score(given, variants);
@@ -249,7 +249,9 @@ TEST_F(ScoreTest, StepsOutsideAttentionAreThoseOfASession) {
       SCOPED_TRACE(::testing::Message() << "variant " << v << ", input " << k);
       expect_one_by_one(given[k], found[v][k], variants[v].stacks[0]);
       // The gaze acts on generated rows: continuations of one token have none.
-      if (k == 0) EXPECT_NE(found[v][k].logprob, found[0][k].logprob);
+      if (k == 0) {
+        EXPECT_NE(found[v][k].logprob, found[0][k].logprob);
+      }
     }
 }
 
