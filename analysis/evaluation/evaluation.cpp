@@ -116,7 +116,7 @@ ArmSummary summarize_arm(std::span<const PreparedItem> items, std::span<const Ve
     asked[gold] += 1.0;
   }
   for (std::size_t c = 0; c < asked.size(); ++c) out.gold_accuracy[c] /= std::max(1.0, asked[c]);
-  out.accuracy_se = std::sqrt(out.accuracy * (1.0 - out.accuracy) / n);
+  out.accuracy_se = std::sqrt(std::max(0.0, out.accuracy * (1.0 - out.accuracy)) / n);  // a mean of ones may be above 1
   out.chosen_entropy = entropy_of(out.chosen);
   return out;
 }

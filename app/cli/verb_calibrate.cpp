@@ -185,9 +185,9 @@ void calibrate(Invocation& invocation, CalibrateOptions& options, const MethodCh
 Verb calibrate_verb() {
   return {.name = "calibrate",
           .summary = "Search for the heads and the strength of an intervention on a task",
-          .examples = {"headlight calibrate zerotuning smollm2-135m --task topic,facts -o intervention.json",
-                       "headlight calibrate zerotuning smollm2-135m --task topic --unsupervised -o intervention.json",
-                       "headlight calibrate pasta smollm2-135m --task override --n 100 -o intervention.json"},
+          .examples = {"headlight calibrate zerotuning smollm2-135m --task topic,facts -o zero.json",
+                       "headlight calibrate zerotuning smollm2-135m --task T2 --unsupervised -o z.json",
+                       "headlight calibrate pasta smollm2-135m --task override --n 100 -o pasta.json"},
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<CalibrateOptions>();
             const char* group = "Calibration";

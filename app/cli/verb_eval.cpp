@@ -259,7 +259,7 @@ Verb eval_verb() {
   return {.name = "eval",
           .summary = "Ask a model made-up tasks, without and with interventions, and say what changed",
           .examples = {"headlight eval smollm2-135m --task topic,facts --n 200 -o eval.json",
-                       "headlight eval smollm2-135m --task T2,T4:20 --intervention zero-tuning.json -o eval.json"},
+                       "headlight eval smollm2-135m --task T4:20 --intervention zero.json -o eval.json"},
           .define = [](CLI::App& app) -> Action {
             auto options = std::make_shared<EvalOptions>();
             const char* group = "Evaluation";
