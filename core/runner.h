@@ -38,6 +38,10 @@ struct RunRequest {
   bool base_statistics = false;  ///< where they change rows: also record the same q and k without them
   /// What to record of every input; no layers = no attention, only hidden-state facts. See plan_of_all_heads().
   capture::CapturePlan plan;
+  /// A run of the same inputs with the same plan but without interventions, whose plan keeps hidden states: layers
+  /// before the first changed one are taken from it, and shared with it. The result is the same bit for bit. Null =
+  /// none. For prompts without generated tokens, without base_statistics.
+  std::shared_ptr<const capture::MemoryCapture> unchanged;
 };
 
 struct RunOutput {

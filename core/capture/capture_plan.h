@@ -36,6 +36,8 @@ struct CapturePlan {
   int tail_rows = 32;  ///< observation window of received_tail: the last rows of the prompt
   int topk = 32;       ///< entries kept per chosen row
   int topk_rows = 64;  ///< half of them the last rows, half evenly spaced
+
+  bool operator==(const CapturePlan&) const = default;
 };
 
 /// A plan that records every head of every layer.

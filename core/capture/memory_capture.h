@@ -28,6 +28,10 @@ class MemoryCapture final : public CaptureSink, public CaptureView {
   void finish(bool complete) override;
   void flush() override {}
 
+  /// Layers before `num_layers` of the record that was begun last are those of record r of another capture of the same
+  /// plan and tokens: their rows, columns, hidden states and top-k rows. They are shared where they are large.
+  void share_layers(const MemoryCapture& other, std::int64_t r, int num_layers);
+
   const CaptureHeader& header() const override;
   CompleteState complete() const override;
   std::string uuid() const override;

@@ -64,6 +64,25 @@ void check_input(const CaptureInput& input, const Engine::Impl& engine) {
                             prompt, rows - 1, input.generate));
 }
 
+void check_unchanged(const std::vector<CaptureInput>& inputs, const CapturePlan& plan, const CaptureExtras& extras) {
+  if (extras.unchanged == nullptr) return;
+  const auto refuse = [](const std::string& text) {
+    throw Error(Errc::invalid_argument, "layers of an earlier capture cannot be taken over: " + text);
+  };
+  if (!(extras.unchanged->header().plan == plan)) refuse("it has another plan");
+  if (!plan.hidden_states) refuse("it has no residual states");
+  if (extras.base_statistics) refuse("it has no statistics without interventions");
+  if (extras.unchanged->num_records() != std::ssize(inputs))
+    refuse(fmt::format("it has {} records for {} inputs", extras.unchanged->num_records(), inputs.size()));
+  for (std::size_t r = 0; r < inputs.size(); ++r) {
+    const auto record = extras.unchanged->record(static_cast<std::int64_t>(r));
+    if (inputs[r].generate > 0) refuse("tokens are generated");
+    if (record.header.rows_changed || !record.header.interventions.empty() ||
+        prompt_ids(record.header) != prompt_ids(inputs[r].header))
+      refuse(fmt::format("record {} is another one", r));
+  }
+}
+
 // Runs the records of one capture. Memory of the engine is shared by all of them.
 class CaptureRun {
  public:
@@ -94,8 +113,10 @@ class CaptureRun {
     PromptProbe prompt(context);
     rows_done_ = 0;
     sink_.begin_record(header);
+    const int first_layer = extras_.unchanged != nullptr && session_.edits ? session_.edits->first_layer() : 0;
+    if (first_layer > 0) extras_.layers_skipped(static_cast<std::int64_t>(number), first_layer);
     try {
-      run_prompt(input, context, prompt);
+      run_prompt(number, first_layer, context, prompt);
       if (extras_.prompt_done)
         extras_.prompt_done(number, [this](std::int64_t first, std::int64_t n, float* logits) {
           session_.logits_of_rows(first, n, logits);
@@ -138,17 +159,30 @@ class CaptureRun {
     if (session_.edits) session_.edits->begin(static_cast<std::int64_t>(input.header.tokens.size()));
   }
 
-  void run_prompt(const CaptureInput& input, RecordContext& context, PromptProbe& probe) {
+  void run_prompt(std::size_t number, int first_layer, RecordContext& context, PromptProbe& probe) {
+    const CaptureInput& input = inputs_[number];
     const std::vector<std::int32_t> ids = prompt_ids(input.header);
+    const Buffer<float> entering = entering_rows(number, first_layer, std::ssize(ids));
     session_.tokens.clear();
     session_.runner->reserve(announced_rows(input));
     {
       const PhaseClock::Scope timed(context.clock.prefill);
-      session_.advance(observed(ids, probe, context, "prefill"));
+      ForwardRequest request = observed(ids, probe, context, "prefill");
+      request.first_layer = first_layer;
+      request.entering_id = entering.data();
+      session_.advance(request);
     }
     rows_done_ = static_cast<std::int64_t>(ids.size());
     if (input.generate > 0) return;  // the first new token is the target of the last row
     record_prompt_logits(context, ids, LogitRecorder::kNoTarget);
+  }
+
+  /// The residual stream that enters a layer that nothing has changed before.
+  Buffer<float> entering_rows(std::size_t record, int first_layer, std::int64_t rows) const {
+    if (first_layer == 0) return {};
+    Buffer<float> x_id(static_cast<std::size_t>(rows * engine_.spec().hidden_size));
+    extras_.unchanged->read_states(static_cast<std::int64_t>(record), first_layer, 0, rows, x_id.data());
+    return x_id;
   }
 
   // A prompt can be stopped between layers, generation between rows only: see run_generation().
@@ -276,6 +310,7 @@ std::int64_t run_capture(Engine& engine, const std::vector<CaptureInput>& inputs
   check_sampling(sampling);
   check_plan(header.plan, engine);
   if (inputs.empty()) throw Error(Errc::invalid_argument, "there is no input to record");
+  check_unchanged(inputs, header.plan, extras);
   const bool corpus = inputs.size() > 1;
   if (!corpus) check_input(inputs.front(), engine.impl());
   CaptureRun run(engine.impl(), engine, inputs, header.plan, sampling, sink, progress, stop, extras);

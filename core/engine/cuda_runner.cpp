@@ -160,7 +160,7 @@ void CudaRunner::prepare(const ForwardRequest& request) {
 }
 
 void CudaRunner::forward(const ForwardRequest& request) {
-  HEADLIGHT_CHECK(request.hook == nullptr);  // require_cpu() refused it
+  HEADLIGHT_CHECK(request.hook == nullptr && request.first_layer == 0);  // require_cpu() refused it
   throw_if_stopped(request.stop);
   prepare(request);
   if (request.observer != nullptr) {

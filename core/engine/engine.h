@@ -140,6 +140,11 @@ struct CaptureExtras {
   /// changed layers runs twice).
   bool base_statistics = false;
   bool skip_failures = true;  ///< false: a failing record of a corpus ends the run
+  /// A capture of the same inputs without interventions that kept the residual states: layers before the first one that
+  /// is changed are not run and not written. For prompts without generated tokens, without base_statistics.
+  const capture::CaptureView* unchanged = nullptr;
+  /// Called when a record has begun whose layers before `first_layer` will be missing.
+  std::function<void(std::int64_t record, int first_layer)> layers_skipped;
 };
 
 /// Runs inputs and streams everything the plan asks for into the sink, layer by layer: whole-prompt prefill, then

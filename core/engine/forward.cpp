@@ -32,8 +32,11 @@ class Pass {
 
   void run() {
     const int num_layers = engine_.spec().num_layers;
-    steps_.embed(request_.ids);
-    for (int layer = 0; layer < num_layers; ++layer) {
+    if (request_.first_layer == 0)
+      steps_.embed(request_.ids);
+    else
+      std::copy_n(request_.entering_id, n_ * engine_.spec().hidden_size, steps_.x_id);
+    for (int layer = request_.first_layer; layer < num_layers; ++layer) {
       throw_if_stopped(request_.stop);
       steps_.enter_layer(layer);
       if (request_.observer != nullptr) facts_.hidden(request_, layer, steps_.x_id);

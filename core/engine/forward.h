@@ -35,6 +35,8 @@ class AttentionHook {
 struct ForwardRequest {
   std::span<const std::int32_t> ids = {};
   std::int64_t start = 0;              ///< position of ids[0]; rows before it are in the cache
+  int first_layer = 0;                 ///< layers before it are not run; on the CPU only
+  const float* entering_id = nullptr;  ///< [n][d] residual stream that enters it, if it is not 0
   std::int64_t num_prompt_tokens = 0;  ///< of the first ids of a sequence, for interventions; 0 = all of them
   LayerObserver* observer = nullptr;
   PhaseClock* clock = nullptr;  ///< required with an observer

@@ -130,6 +130,10 @@ RunResult EngineModelRunner::run(const RunRequest& request, std::stop_token stop
   extras.interventions = stack;
   extras.base_statistics = request.base_statistics;
   extras.skip_failures = false;
+  extras.unchanged = request.unchanged.get();
+  extras.layers_skipped = [&](std::int64_t r, int first_layer) {
+    result.capture->share_layers(*request.unchanged, r, first_layer);
+  };
   extras.prompt_done = [&](std::size_t r, const LogitsOfRows& logits) {
     read_targets(request.inputs[r], logits, result.outputs[r]);
     read_logits(request.inputs[r], logits, result.outputs[r]);

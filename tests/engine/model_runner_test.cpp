@@ -1,6 +1,7 @@
 #include "core/engine/model_runner.h"
 
 #include <cmath>
+#include <cstring>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -152,6 +153,76 @@ TEST_F(ModelRunnerTest, RefusalsNameWhatIsWrong) {
   EXPECT_THAT(message(request({unknown})), ::testing::HasSubstr("has no parameter 'factor'"));
   EXPECT_THAT(message(request({intervention::scale_heads({}, 9.0)})),
               ::testing::HasSubstr("expected -1 to 3, found 9"));
+}
+
+class ReuseTest : public ModelRunnerTest {
+ protected:
+  RunRequest recorded(intervention::Stack stack) const {
+    RunRequest out = request(std::move(stack));
+    out.plan = capture::plan_of_all_heads(engine.spec().num_layers, engine.spec().num_heads, CaptureLevel::replay);
+    out.plan.hidden_states = true;
+    return out;
+  }
+  std::shared_ptr<const capture::MemoryCapture> unchanged() { return runner->run(recorded({})).capture; }
+};
+
+TEST_F(ReuseTest, LayersOfAnEarlierRunGiveTheSameBits) {
+  const intervention::Stack late = {intervention::scale_heads({{1, 1}}, 0.0)};
+  RunRequest again = recorded(late);
+  const RunResult whole = runner->run(again);
+  again.unchanged = unchanged();
+  const RunResult reused = runner->run(again);
+  EXPECT_EQ(reused.outputs[0].logits, whole.outputs[0].logits);
+  EXPECT_EQ(reused.outputs[0].target_logprob, whole.outputs[0].target_logprob);
+  const capture::MemoryCapture &a = *whole.capture, &b = *reused.capture;
+  EXPECT_EQ(b.record(0).num_rows, a.record(0).num_rows);
+  EXPECT_EQ(b.available_statistics(0), a.available_statistics(0));
+  const auto expect_equal = [](const Buffer<float>& x, const Buffer<float>& y, const std::string& what) {
+    ASSERT_EQ(x.size(), y.size()) << what;
+    EXPECT_EQ(std::memcmp(x.data(), y.data(), x.size() * sizeof(float)), 0) << what;
+  };
+  for (const std::string& id : a.available_statistics(0))
+    for (int l = 0; l < engine.spec().num_layers; ++l) expect_equal(b.statistic(0, id, l), a.statistic(0, id, l), id);
+  for (const char* id : {"x", "norm_l2", "cos_first", "key_norm"}) expect_equal(b.hidden(0, id), a.hidden(0, id), id);
+  EXPECT_EQ(b.massive(0).size(), a.massive(0).size());
+  EXPECT_EQ(b.topk(0, 0, 0).size(), a.topk(0, 0, 0).size());
+  expect_equal(b.block_sum(0, 0, 1), a.block_sum(0, 0, 1), "blocks");
+}
+
+TEST_F(ReuseTest, StepsBeforeAttentionAndOnEmbeddingsAreInTheFirstChangedLayer) {
+  intervention::Intervention blur, steer;
+  blur.id = blur.method = "embedding-blur";
+  blur.inputs.spans = {{1, 4, {}}};
+  steer.id = steer.method = "residual-steering";
+  steer.scope.layers = {1};
+  steer.inputs.layer_values = {{1, std::vector<float>(static_cast<std::size_t>(engine.spec().hidden_size), 0.1f)}};
+  const auto base = unchanged();
+  for (const auto& stack : {intervention::Stack{blur}, intervention::Stack{steer}}) {
+    RunRequest again = recorded(stack);
+    const RunResult whole = runner->run(again);
+    again.unchanged = base;
+    const RunResult reused = runner->run(again);
+    EXPECT_EQ(reused.outputs[0].logits, whole.outputs[0].logits) << stack[0].method;
+    const auto x = reused.capture->hidden(0, "x"), expected = whole.capture->hidden(0, "x");
+    EXPECT_EQ(std::memcmp(x.data(), expected.data(), x.size() * sizeof(float)), 0) << stack[0].method;
+  }
+}
+
+TEST_F(ReuseTest, RefusesACaptureOfSomethingElse) {
+  RunRequest again = recorded({intervention::scale_heads({{1, 1}}, 0.0)});
+  again.unchanged = unchanged();
+  again.inputs[0].ids[2] += 1;
+  EXPECT_THROW(runner->run(again), Error) << "other tokens";
+  again = recorded({intervention::scale_heads({{1, 1}}, 0.0)});
+  again.unchanged = unchanged();
+  again.plan.topk = 3;
+  EXPECT_THROW(runner->run(again), Error) << "another plan";
+  again.plan.topk = again.unchanged->header().plan.topk;
+  again.base_statistics = true;
+  EXPECT_THROW(runner->run(again), Error) << "statistics that are not there";
+  again.base_statistics = false;
+  again.inputs[0].generate = 2;
+  EXPECT_THROW(runner->run(again), Error) << "generated tokens need keys of every layer";
 }
 
 class ScoreTest : public ModelRunnerTest {
