@@ -75,7 +75,9 @@ Changes read_changes(const ModelOptions& options, const capture::RecordHeader& p
   return changes;
 }
 
-intervention::Stack load_interventions(const ModelOptions& options) { return without_procedure(load_changes(options)); }
+intervention::Stack load_interventions(const ModelOptions& options) {
+  return without_procedure(load_changes(options));
+}
 
 intervention::Stack read_interventions(const ModelOptions& options, const capture::RecordHeader& prompt) {
   return without_procedure(read_changes(options, prompt));

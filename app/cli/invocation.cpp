@@ -46,10 +46,10 @@ void check_not_input(const std::string& output, const std::vector<std::string>& 
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {
-      info_verb(),    tokenize_verb(),  generate_verb(), logits_verb(),    capture_verb(), map_verb(),
-      stats_verb(),   verify_verb(),    recover_verb(),  merge_verb(),     compare_verb(), analyze_verb(),
-      report_verb(),  roles_verb(),     eval_verb(),     calibrate_verb(), models_verb(),  doctor_verb(),
-      plugins_verb(), bench_verb(),     completion_verb(), version_verb(),
+      info_verb(),    tokenize_verb(), generate_verb(),   logits_verb(),    capture_verb(), map_verb(),
+      stats_verb(),   verify_verb(),   recover_verb(),    merge_verb(),     compare_verb(), analyze_verb(),
+      report_verb(),  roles_verb(),    eval_verb(),       calibrate_verb(), models_verb(),  doctor_verb(),
+      plugins_verb(), bench_verb(),    completion_verb(), version_verb(),
   };
   return all;
 }

@@ -87,8 +87,7 @@ void PackedPass::run_changed(int first, std::span<Edits> edits) {
 
 std::vector<Edits*> PackedPass::edits_of_runs(std::span<Edits> edits) const {
   std::vector<Edits*> edits_r;
-  for (std::size_t k = 0; k < edits.size(); ++k)
-    edits_r.insert(edits_r.end(), places_[k].num_runs, &edits[k]);
+  for (std::size_t k = 0; k < edits.size(); ++k) edits_r.insert(edits_r.end(), places_[k].num_runs, &edits[k]);
   return edits_r;
 }
 
