@@ -38,13 +38,18 @@ bool changes_nothing(const Stack& stack, const intervention::ModelShape& model, 
   return intervention::compile(compiled, model, {.num_tokens = prompt_tokens}).empty() && all;
 }
 
-std::shared_ptr<const LiveRun> LiveSession::pass(const Prompt& prompt, const Stack& stack, std::stop_token stop) {
-  const auto start = std::chrono::steady_clock::now();
+RunRequest LiveSession::request_for(const std::vector<std::int32_t>& ids) const {
   RunRequest request;
-  request.inputs.push_back({.ids = token_ids_of(prompt.record), .generate = 0, .targets = {}, .logit_rows = {-1}});
-  request.interventions = stack;
+  request.inputs.push_back({.ids = ids, .generate = 0, .targets = {}, .logit_rows = {-1}});
   const auto& model = model_.info();
   request.plan = capture::plan_of_all_heads(model.num_layers, model.num_heads, capture::CaptureLevel::replay);
+  const std::int64_t states = (model.num_layers + 1) * std::ssize(ids) * model.hidden_size;
+  request.plan.hidden_states = states * std::int64_t{sizeof(float)} <= kMostStateBytes;
+  return request;
+}
+
+std::shared_ptr<const LiveRun> LiveSession::pass(RunRequest request, std::stop_token stop) {
+  const auto start = std::chrono::steady_clock::now();
   RunResult result = model_.runner().run(request, stop);
   auto run = std::make_shared<LiveRun>();
   run->capture = std::move(result.capture);
@@ -64,12 +69,17 @@ LiveResult LiveSession::run(const Prompt& prompt, const Stack& stack, std::stop_
 
   if (!base_ || base_ids_ != ids) {
     base_.reset();
-    base_ = pass(prompt, {}, stop);
+    base_ = pass(request_for(ids), stop);
     base_ids_ = ids;
   }
   LiveResult result;
   result.base = result.changed = base_;
-  if (!plain) result.changed = pass(prompt, enabled, stop);
+  if (!plain) {
+    RunRequest request = request_for(ids);
+    request.interventions = enabled;
+    if (request.plan.hidden_states) request.unchanged = base_->capture;
+    result.changed = pass(std::move(request), stop);
+  }
   result.next = compare_next_tokens(result.base->logits, result.changed->logits, kTopTokens);
   for (const TokenChance& chance : result.next.top) result.token_texts.push_back(model_.token_text(chance.id));
   return result;

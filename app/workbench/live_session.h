@@ -7,15 +7,15 @@
 
 #include "app/workbench/model_host.h"
 #include "app/workbench/next_tokens.h"
-#include "core/capture/capture_view.h"
+#include "core/capture/memory_capture.h"
 #include "core/intervention/program.h"
 
 namespace headlight::workbench {
 
 /// One forward pass of the prompt.
 struct LiveRun {
-  std::shared_ptr<const capture::CaptureView> capture;  ///< one record: every statistic and map of the pass
-  std::vector<float> logits;                            ///< [V] of the last token
+  std::shared_ptr<const capture::MemoryCapture> capture;  ///< one record: every statistic and map of the pass
+  std::vector<float> logits;                              ///< [V] of the last token
   double seconds = 0.0;
 };
 
@@ -28,13 +28,16 @@ struct LiveResult {
 };
 
 /// A prompt under an intervention stack. The pass without interventions is kept and made again only when the prompt
-/// changes; a stack that is the identity is not run, so before and after are bit for bit the same.
+/// changes; a stack that is the identity is not run, so before and after are bit for bit the same. A changed pass
+/// starts in the first layer that it changes, where the states of the prompt fit kMostStateBytes; what is before it is
+/// shared.
 ///
 /// Both passes are recorded at level replay, the changed one with what its stack did to rows of attention: every tile
 /// of either is exact.
 class LiveSession {
  public:
   static constexpr int kTopTokens = 10;
+  static constexpr std::int64_t kMostStateBytes = std::int64_t{256} << 20;
 
   /// @param model  must outlive the session
   explicit LiveSession(ModelHost& model) : model_(model) {}
@@ -47,7 +50,8 @@ class LiveSession {
   ModelHost& model() { return model_; }
 
  private:
-  std::shared_ptr<const LiveRun> pass(const Prompt& prompt, const intervention::Stack& stack, std::stop_token stop);
+  std::shared_ptr<const LiveRun> pass(RunRequest request, std::stop_token stop);
+  RunRequest request_for(const std::vector<std::int32_t>& ids) const;
 
   ModelHost& model_;
   std::vector<std::int32_t> base_ids_;
