@@ -12,6 +12,7 @@
 #include "base/dtype.h"
 #include "base/thread_pool.h"
 #include "core/capture/capture_sink.h"
+#include "core/capture/capture_view.h"
 #include "core/formats/model_file.h"
 #include "core/intervention/contrast.h"
 #include "core/intervention/intervention.h"

@@ -98,7 +98,8 @@ formats::ModelFile open_golden_gguf(const std::string& name, TensorType type,
   return formats::open_model(folder / "model.gguf", options);
 }
 
-formats::ModelFile with_value(formats::ModelFile model, const std::string& tensor, std::int64_t element, float value) {
+formats::ModelFile with_values(formats::ModelFile model, const std::string& tensor,
+                               const std::function<void(std::span<float>)>& change) {
   formats::Weights out;
   out.keep_alive(std::make_shared<formats::Weights>(model.weights));
   for (const auto& [name, old] : model.weights.all()) {
@@ -106,13 +107,18 @@ formats::ModelFile with_value(formats::ModelFile model, const std::string& tenso
     if (name == tensor) {
       const auto bytes = out.allocate(old.bytes());
       std::memcpy(bytes.data(), old.data, old.bytes());
-      reinterpret_cast<float*>(bytes.data())[element] = value;
+      change({reinterpret_cast<float*>(bytes.data()), old.bytes() / sizeof(float)});
       changed.data = bytes.data();
     }
     out.add(name, changed);
   }
   model.weights = std::move(out);
   return model;
+}
+
+formats::ModelFile with_value(formats::ModelFile model, const std::string& tensor, std::int64_t element, float value) {
+  return with_values(std::move(model), tensor,
+                     [&](std::span<float> values) { values[static_cast<std::size_t>(element)] = value; });
 }
 
 float largest_difference(const float* a, const float* b, std::size_t count) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,9 @@ formats::ModelFile open_golden_model(const std::string& name, TensorType type = 
 formats::ModelFile open_golden_gguf(const std::string& name, TensorType type,
                                     const formats::OpenModelOptions& options = {});
 
+/// The model with the f32 values of one tensor changed.
+formats::ModelFile with_values(formats::ModelFile model, const std::string& tensor,
+                               const std::function<void(std::span<float>)>& change);
 /// The model with one element of an F32 tensor replaced.
 formats::ModelFile with_value(formats::ModelFile model, const std::string& tensor, std::int64_t element, float value);
 

@@ -150,6 +150,25 @@ TEST_F(InterventionTest, ABlockWithoutHeadsIsNoBlock) {
   EXPECT_LT(largest_difference(heads.data(), block.data(), heads.size()), 1e-4f);
 }
 
+// The scale of a head is that of its columns of the output projection, [hidden_size][H * head_dim].
+TEST_F(InterventionTest, ScaledHeadsAreScaledWeights) {
+  const formats::ModelSpec& spec = engine.spec();
+  const std::int64_t width = std::int64_t{spec.num_heads} * spec.head_dim, first = std::int64_t{2} * spec.head_dim;
+  Engine folded(testing_support::with_values(open_golden_model("llama"), "blk.1.attn_output.weight",
+                                             [&](std::span<float> w) {
+                                               for (std::int64_t k = 0; k < std::ssize(w); ++k)
+                                                 if (k % width >= first && k % width < first + spec.head_dim)
+                                                   w[static_cast<std::size_t>(k)] *= -0.5f;
+                                             }),
+                {});
+  std::vector<float> expected(static_cast<std::size_t>(spec.vocab_size));
+  Session(folded).forward(ids, expected);
+  const auto scaled = decoded({intervention::scale_heads({{1, 2}}, -0.5)}, ids.size());
+  ASSERT_EQ(scaled.size(), expected.size());
+  EXPECT_LT(largest_difference(scaled.data(), expected.data(), expected.size()), 1e-5f);
+  EXPECT_GT(largest_difference(decoded({}, ids.size()).data(), expected.data(), expected.size()), 1e-3f);
+}
+
 // The gaze is found on the prompt and acts on generated rows only.
 TEST_F(InterventionTest, GazeActsOnGeneratedRows) {
   Intervention gift = make("gift", {{"from_layer", 0}, {"alpha", 10.0}}, {1});

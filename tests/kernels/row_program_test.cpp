@@ -401,6 +401,34 @@ TEST(RowProgram, IntegerWeightsAreCopiesOfTheKey) {
   }
 }
 
+/// One more dimension that every query has and only the first key fills is the same weight.
+TEST(RowProgram, AWeightIsOneMoreDimension) {
+  constexpr std::int64_t kRows = 33, kHeads = 2, kDim = 16, kWide = 24;
+  for (const float gamma : {0.25f, 3.0f}) {
+    AttentionCase c = random_case({kRows, kRows, kHeads, 1, kDim}, 78);
+    c.attach();
+    const std::vector<KeyRun> run = {{0, 1, std::log(gamma)}};
+    const RowStep step = step_of(RowOp::bias, run);
+    const std::vector<RowProgram> both(kHeads, RowProgram{&step, 1});
+    c.in.program_h = both.data();
+    const std::vector<float> biased = run_plain(c, 1);
+    AttentionCase wide = random_case({kRows, kRows, kHeads, 1, kWide}, 78);
+    const auto widen = [&](const std::vector<float>& from, std::vector<float>& to, float first, float others) {
+      for (std::size_t row = 0; row < from.size() / kDim; ++row)
+        for (std::size_t d = 0; d < kWide; ++d)
+          to[row * kWide + d] = d < kDim ? from[row * kDim + d] : d > kDim ? 0.0f : row == 0 ? first : others;
+    };
+    widen(c.q, wide.q, 1.0f, 1.0f);
+    widen(c.k, wide.k, std::log(gamma) / c.in.scale, 0.0f);
+    widen(c.v, wide.v, 0.0f, 0.0f);
+    wide.attach();
+    wide.in.scale = c.in.scale;
+    const std::vector<float> extended = run_plain(wide, 1);
+    for (std::size_t k = 0; k < biased.size(); ++k)
+      EXPECT_NEAR(biased[k], extended[k / kDim * kWide + k % kDim], 1e-5) << gamma << " " << k;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Tiers, RowProgramTiers, ::testing::ValuesIn(available_cpu_tiers()),
                          [](const auto& tier) { return std::string(to_string(tier.param)); });
 

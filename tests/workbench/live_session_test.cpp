@@ -1,5 +1,6 @@
 #include "app/workbench/live_session.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
@@ -89,6 +90,26 @@ TEST(LiveSession, MapsOfChangedWeightsAreThoseOfTheChangedPass) {
   for (const float a : after.attn) sum += a;
   EXPECT_NEAR(sum, 1.0f, 1e-4f);
   EXPECT_NEAR(changed.statistic("received0", sink), (1.0 + 0.0 * 23) / 24, 1e-4) << "the first row sees nothing else";
+}
+
+// The pass starts in layer 1; what it shows is what a whole pass shows.
+TEST(LiveSession, APassFromTheFirstChangedLayerIsAWholeOne) {
+  PlantedHost planted;
+  LiveSession live(*planted.host);
+  const intervention::Stack stack = {intervention::ablate_heads({{1, 0}})};
+  const auto result = live.run(planted.prompt(), stack);
+  RunRequest whole;
+  whole.inputs.push_back(
+      {.ids = token_ids_of(planted.prompt().record), .generate = 0, .targets = {}, .logit_rows = {-1}});
+  whole.interventions = stack;
+  whole.plan = result.changed->capture->header().plan;
+  const RunResult expected = planted.host->runner().run(whole);
+  EXPECT_EQ(result.changed->logits, expected.outputs[0].logits);
+  for (const int layer : {0, 1}) {
+    const auto found = result.changed->capture->statistic(0, "entropy", layer);
+    const auto want = expected.capture->statistic(0, "entropy", layer);
+    EXPECT_TRUE(std::equal(found.begin(), found.end(), want.begin(), want.end())) << layer;
+  }
 }
 
 TEST(LiveSession, KnowsTheHiddenUnitsOfTheModel) {
