@@ -243,7 +243,9 @@ CalibrationResult calibrate_zero_tuning(CandidateScorer& scorer, const heads::He
   search.result.stages["classes"] = {{"up", up.size()}, {"down", down.size()}};
   const bool ups = up.size() != down.size() ? up.size() > down.size() : up_gain >= down_gain;
   const auto& chosen = ups ? up : down;
-  if (!chosen.empty()) search.choose("gammas", with_values("zero-tuning", "gamma", log_grid(0.1, 10.0, 13), chosen));
+  auto gammas = log_grid(0.1, 10.0, 13);
+  std::erase_if(gammas, [&](double gamma) { return ups ? gamma < 1.0 : gamma > 1.0; });
+  if (!chosen.empty()) search.choose("gammas", with_values("zero-tuning", "gamma", gammas, chosen));
   return search.finish(entry_of("zero-tuning", "gamma", 1.0, chosen));
 }
 

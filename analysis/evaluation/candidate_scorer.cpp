@@ -26,7 +26,8 @@ double entropy_of_choices(std::span<const std::size_t> chosen) {
   return entropy;
 }
 
-/// Mean of after - before, and its standard error.
+/// Mean of after - before, and its standard error where nothing has changed: around 0, so that one item that was gained
+/// (mean = error = 1 / n) is not more than it.
 std::pair<double, double> paired_mean(std::span<const double> before, std::span<const double> after) {
   const auto n = static_cast<double>(before.size());
   double sum = 0, squares = 0;
@@ -34,8 +35,8 @@ std::pair<double, double> paired_mean(std::span<const double> before, std::span<
     sum += after[k] - before[k];
     squares += (after[k] - before[k]) * (after[k] - before[k]);
   }
-  const double mean = sum / n, variance = std::max(0.0, squares / n - mean * mean);
-  return {mean, std::sqrt(variance / n)};
+  const double mean = sum / n;
+  return {mean, std::sqrt(squares) / n};
 }
 
 }  // namespace

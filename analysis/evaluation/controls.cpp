@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 
 #include "analysis/roles/ablation_study.h"
 #include "base/error.h"
@@ -21,9 +22,8 @@ double mean_entropy(std::span<const OptionScores> scores) {
   return sum / static_cast<double>(scores.size());
 }
 
-bool is_first_token_method(const Intervention& entry) {
-  return entry.enabled && entry.inputs.spans.empty() &&
-         (entry.method == "zero-tuning" || entry.method == "key-scale" || entry.method == "key-ablation");
+bool has_values_per_head(const Intervention& entry) {
+  return std::any_of(entry.params.begin(), entry.params.end(), [](const Json& value) { return value.is_array(); });
 }
 
 }  // namespace
@@ -37,22 +37,35 @@ Stack identity_of(const Stack& stack) {
 }
 
 std::vector<heads::HeadId> heads_named(const Intervention& entry, const heads::HeadGrid& grid) {
-  if (!entry.scope.heads.empty() || entry.scope.heads_expression.empty()) return entry.scope.heads;
-  return heads::heads_of(grid, heads::parse_heads(entry.scope.heads_expression, {.grid = grid}));
+  std::vector<heads::HeadId> heads = entry.scope.heads;
+  if (heads.empty() && !entry.scope.heads_expression.empty())
+    heads = heads::heads_of(grid, heads::parse_heads(entry.scope.heads_expression, {.grid = grid}));
+  const auto& layers = entry.scope.layers;
+  if (!layers.empty())
+    std::erase_if(heads,
+                  [&](heads::HeadId id) { return std::find(layers.begin(), layers.end(), id.layer) == layers.end(); });
+  return heads;
 }
 
 std::optional<Stack> on_random_heads(const Stack& stack, const heads::HeadGrid& grid, SplitMix64& random) {
   heads::HeadMask named(grid.size());
-  for (const Intervention& entry : stack)
-    if (entry.enabled)
-      for (const heads::HeadId id : heads_named(entry, grid)) named[grid.index(id)] = 1;
+  for (const Intervention& entry : stack) {
+    if (!entry.enabled) continue;
+    const auto heads = heads_named(entry, grid);
+    if (heads.empty() || has_values_per_head(entry)) return std::nullopt;
+    for (const heads::HeadId id : heads) named[grid.index(id)] = 1;
+  }
+  const auto old = heads::heads_of(grid, named);
+  if (2 * old.size() > grid.size()) return std::nullopt;
+  const auto drawn = matched_draw(grid, old, named, random);
+  std::map<heads::HeadId, heads::HeadId> other;
+  for (std::size_t k = 0; k < old.size(); ++k) other[old[k]] = drawn[k];
   Stack changed = stack;
   for (Intervention& entry : changed) {
     if (!entry.enabled) continue;
-    const auto heads = heads_named(entry, grid);
-    const auto count = static_cast<std::size_t>(std::count(named.begin(), named.end(), 1));
-    if (heads.empty() || heads.size() + count > grid.size()) return std::nullopt;
-    entry.scope.heads = matched_draw(grid, heads, named, random);
+    entry.scope.heads = heads_named(entry, grid);
+    for (heads::HeadId& id : entry.scope.heads) id = other.at(id);
+    std::sort(entry.scope.heads.begin(), entry.scope.heads.end());
     entry.scope.heads_expression.clear();
     entry.scope.layers.clear();  // the heads say where
   }
@@ -60,7 +73,8 @@ std::optional<Stack> on_random_heads(const Stack& stack, const heads::HeadGrid& 
 }
 
 bool acts_on_first_token(const Stack& stack) {
-  return std::any_of(stack.begin(), stack.end(), is_first_token_method);
+  return std::any_of(stack.begin(), stack.end(),
+                     [](const Intervention& entry) { return entry.enabled && acts_on_first_token(entry); });
 }
 
 Arm on_random_token(const Stack& stack, std::uint64_t seed) {

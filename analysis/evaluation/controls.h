@@ -13,11 +13,12 @@ namespace headlight::analysis {
 /// Every parameter that has a value that changes nothing set to it.
 intervention::Stack identity_of(const intervention::Stack& stack);
 
-/// The heads that an intervention names; empty = all heads of its layers, or of the model.
+/// The heads that an intervention names, in the layers that it names; empty = all heads of its layers, or of the model.
 std::vector<heads::HeadId> heads_named(const intervention::Intervention& entry, const heads::HeadGrid& grid);
 
-/// The same operators on as many heads of the same layers, drawn outside those that the stack names; layers that have
-/// not enough take the rest from their neighbours. Nothing where a stack names no heads, or more than half of them.
+/// The same operators on as many heads of the same layers, drawn outside those that the stack names (see
+/// matched_draw()); entries that share a head share the drawn one. Nothing where a stack names no heads, more than half
+/// of them, or gives a parameter a value for every head.
 std::optional<intervention::Stack> on_random_heads(const intervention::Stack& stack, const heads::HeadGrid& grid,
                                                    SplitMix64& random);
 

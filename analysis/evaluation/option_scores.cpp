@@ -52,13 +52,12 @@ void add_text(PreparedItem& out, const TaskItem& item, const TaskCodec& codec) {
   out.places = std::move(prompt.places);
 }
 
-/// Interventions that act on the first token unless spans are given.
-bool acts_on_a_token(const intervention::Intervention& entry) {
-  return entry.method == "zero-tuning" || entry.method == "key-ablation" || entry.method == "key-scale" ||
-         entry.method == "pasta";
-}
-
 }  // namespace
+
+bool acts_on_first_token(const intervention::Intervention& entry) {
+  return entry.inputs.spans.empty() &&
+         (entry.method == "zero-tuning" || entry.method == "key-ablation" || entry.method == "key-scale");
+}
 
 std::vector<PreparedItem> prepare_items(std::span<const TaskItem> items, const TaskCodec& codec) {
   std::vector<PreparedItem> prepared;
@@ -174,7 +173,7 @@ intervention::Stack stack_of_item(const Arm& arm, const PreparedItem& item, std:
         throw Error(Errc::invalid_argument, fmt::format("{}: the task marks no {} that '{}' could act on",
                                                         item.item->id, decoy ? "decoy" : "evidence", entry.id));
     }
-    if (arm.span_of_item && acts_on_a_token(entry)) entry.inputs.spans = {arm.span_of_item(item, number)};
+    if (arm.span_of_item && acts_on_first_token(entry)) entry.inputs.spans = {arm.span_of_item(item, number)};
   }
   try {
     intervention::look_up_spans(stack, item.item->prompt, item.places);

@@ -89,6 +89,9 @@ struct Arm {
   std::function<intervention::Span(const PreparedItem&, std::size_t number)> span_of_item = {};
 };
 
+/// Whether an intervention acts on the first token because it names no other.
+bool acts_on_first_token(const intervention::Intervention& entry);
+
 /// The stack of one item. Spans with the text "{evidence}" or "{decoy}" become those words of the item, other texts are
 /// looked up in its prompt.
 /// @error invalid_argument  the item has no such words

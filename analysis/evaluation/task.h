@@ -12,7 +12,8 @@
 
 namespace headlight::analysis {
 
-/// Parts of a task that share neither words nor templates: what is tuned on one is judged on another.
+/// Parts of a task with other words and templates (what they share is in docs/evaluation.md): what is tuned on one is
+/// judged on another.
 enum class Split { calibration, selection, test };
 std::string_view to_string(Split split);
 /// @error invalid_argument

@@ -62,14 +62,16 @@ TaskItem nli(const TaskSource& source, std::string_view variant) {
         const bool denied = random.below(2) == 1;  // said with "not": the label must not hang on that word
         std::string premise =
             fmt::format("Every {} in the {} is {}{}.", kind, place, denied ? "not " : "", denied ? opposite : trait);
-        std::string claim;
-        if (label == 0) claim = fmt::format("No {} in the {} is {}.", kind, place, opposite);
-        if (label == 1) claim = fmt::format("Some {} in the {} is {}.", kind, place, opposite);
-        if (label == 2) {
-          std::string other = pick(kinds, random);
-          while (other == kind) other = pick(kinds, random);
-          claim = fmt::format("Every {} in the {} is {}.", other, place, random.below(2) == 1 ? trait : opposite);
-        }
+        std::string about = kind;
+        while (label == 2 && about == kind) about = pick(kinds, random);
+        // Each label comes with two beginnings, each of them with the trait or its opposite: none gives it away.
+        const bool same = random.below(2) == 1;
+        const std::string_view beginning = label == 0 ? (same ? "Every" : "No")
+                                           : label == 1
+                                               ? (same ? "No" : "Some")
+                                               : pick(std::vector<std::string_view>{"Every", "No", "Some"}, random);
+        const std::string claim =
+            fmt::format("{} {} in the {} is {}.", beginning, about, place, same ? trait : opposite);
         return filled(frame, {premise, claim});
       });
 }

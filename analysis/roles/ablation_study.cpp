@@ -163,22 +163,24 @@ std::vector<HeadId> matched_draw(const heads::HeadGrid& grid, std::span<const He
       if (excluded[grid.index({l, h})] == 0) free[static_cast<std::size_t>(l)].push_back(h);
     random.shuffle(free[static_cast<std::size_t>(l)]);
   }
-  std::vector<HeadId> drawn;
-  const auto take = [&](int layer) {
-    if (layer < 0 || layer >= grid.num_layers || free[static_cast<std::size_t>(layer)].empty()) return false;
-    drawn.push_back({layer, free[static_cast<std::size_t>(layer)].back()});
-    free[static_cast<std::size_t>(layer)].pop_back();
-    return true;
-  };
-  for (const HeadId head : heads) {
-    bool found = false;
-    for (int distance = 0; distance < grid.num_layers && !found; ++distance)
-      found = take(head.layer - distance) || (distance > 0 && take(head.layer + distance));
-    if (!found)
-      throw Error(Errc::invalid_argument,
-                  fmt::format("{} heads cannot be drawn: too few are left outside the excluded ones", heads.size()));
+  std::vector<HeadId> drawn(heads.size()), rest;
+  std::vector<std::size_t> missing;
+  for (std::size_t k = 0; k < heads.size(); ++k) {
+    auto& free_h = free[static_cast<std::size_t>(heads[k].layer)];
+    if (free_h.empty()) {
+      missing.push_back(k);
+      continue;
+    }
+    drawn[k] = {heads[k].layer, free_h.back()};
+    free_h.pop_back();
   }
-  std::sort(drawn.begin(), drawn.end());
+  for (int l = 0; l < grid.num_layers; ++l)
+    for (const int h : free[static_cast<std::size_t>(l)]) rest.push_back({l, h});
+  if (missing.size() > rest.size())
+    throw Error(Errc::invalid_argument,
+                fmt::format("{} heads cannot be drawn: too few are left outside the excluded ones", heads.size()));
+  if (!missing.empty()) random.shuffle(rest);
+  for (std::size_t m = 0; m < missing.size(); ++m) drawn[missing[m]] = rest[m];
   return drawn;
 }
 

@@ -12,8 +12,8 @@ namespace headlight::analysis {
 /// The `count` heads with the largest value, ties by (layer, head).
 std::vector<heads::HeadId> top_heads(const heads::HeadGrid& grid, std::span<const double> value_lh, std::size_t count);
 
-/// As many heads of every layer as `heads` has there, drawn at random outside `excluded`. A layer that has not enough
-/// takes the rest from the nearest layers (lower first).
+/// As many heads of every layer as `heads` has there, drawn at random outside `excluded`. What a layer has not
+/// enough of is drawn from all layers. Element k stands for heads[k].
 /// @error invalid_argument  fewer heads outside `excluded` than asked for
 std::vector<heads::HeadId> matched_draw(const heads::HeadGrid& grid, std::span<const heads::HeadId> heads,
                                         const heads::HeadMask& excluded, SplitMix64& random);

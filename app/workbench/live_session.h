@@ -37,7 +37,7 @@ struct LiveResult {
 class LiveSession {
  public:
   static constexpr int kTopTokens = 10;
-  static constexpr std::int64_t kMostStateBytes = std::int64_t{256} << 20;
+  static constexpr std::int64_t kMostStateBytes = std::int64_t{128} << 20;  ///< of each of both passes
 
   /// @param model  must outlive the session
   explicit LiveSession(ModelHost& model) : model_(model) {}

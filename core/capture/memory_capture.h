@@ -29,7 +29,8 @@ class MemoryCapture final : public CaptureSink, public CaptureView {
   void flush() override {}
 
   /// Layers before `num_layers` of the record that was begun last are those of record r of another capture of the same
-  /// plan and tokens: their rows, columns, hidden states and top-k rows. They are shared where they are large.
+  /// plan and tokens: their rows and columns, which are shared, hidden states and
+  /// top-k rows, which are copied.
   void share_layers(const MemoryCapture& other, std::int64_t r, int num_layers);
 
   const CaptureHeader& header() const override;

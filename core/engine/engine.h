@@ -145,7 +145,7 @@ struct CaptureExtras {
   /// is changed are not run and not written. For prompts without generated tokens, without base_statistics.
   const capture::CaptureView* unchanged = nullptr;
   /// Called when a record has begun whose layers before `first_layer` will be missing.
-  std::function<void(std::int64_t record, int first_layer)> layers_skipped;
+  std::function<void(std::int64_t record, int first_layer)> layers_skipped = {};
 };
 
 /// Runs inputs and streams everything the plan asks for into the sink, layer by layer: whole-prompt prefill, then

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <string_view>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -164,29 +165,62 @@ class ReuseTest : public ModelRunnerTest {
     return out;
   }
   std::shared_ptr<const capture::MemoryCapture> unchanged() { return runner->run(recorded({})).capture; }
+
+  static void expect_equal(const Buffer<float>& x, const Buffer<float>& y, std::string_view what) {
+    ASSERT_EQ(x.size(), y.size()) << what;
+    EXPECT_EQ(std::memcmp(x.data(), y.data(), x.size() * sizeof(float)), 0) << what;
+  }
+  void expect_same(const capture::MemoryCapture& a, const capture::MemoryCapture& b) const {
+    const std::int64_t rows = b.record(0).num_rows;
+    EXPECT_EQ(a.record(0).num_rows, rows);
+    EXPECT_EQ(a.available_statistics(0), b.available_statistics(0));
+    const auto size = static_cast<std::size_t>(rows * engine.spec().head_dim);
+    Buffer<float> x(size), y(size);
+    for (int l = 0; l < engine.spec().num_layers; ++l) {
+      for (const char* id : {"lse", "entropy", "pmax", "jmax", "received", "dist1"})
+        expect_equal(a.statistic(0, id, l), b.statistic(0, id, l), id);
+      expect_equal(a.block_sum(0, l, 1), b.block_sum(0, l, 1), "blocks");
+      EXPECT_EQ(a.row_plan(0, l).program(1) == nullptr, b.row_plan(0, l).program(1) == nullptr);
+      EXPECT_EQ(a.topk(0, l, 0).size(), b.topk(0, l, 0).size());
+      a.read_q(0, l, 1, 0, rows, x.data());
+      b.read_q(0, l, 1, 0, rows, y.data());
+      expect_equal(x, y, "q");
+      a.read_k(0, l, 0, 0, rows, x.data());
+      b.read_k(0, l, 0, 0, rows, y.data());
+      expect_equal(x, y, "k");
+    }
+    for (const char* id : {"x", "norm_l2", "cos_first", "key_norm"}) expect_equal(a.hidden(0, id), b.hidden(0, id), id);
+    EXPECT_EQ(a.massive(0).size(), b.massive(0).size());
+  }
 };
 
 TEST_F(ReuseTest, LayersOfAnEarlierRunGiveTheSameBits) {
-  const intervention::Stack late = {intervention::scale_heads({{1, 1}}, 0.0)};
-  RunRequest again = recorded(late);
-  const RunResult whole = runner->run(again);
-  again.unchanged = unchanged();
-  const RunResult reused = runner->run(again);
-  EXPECT_EQ(reused.outputs[0].logits, whole.outputs[0].logits);
-  EXPECT_EQ(reused.outputs[0].target_logprob, whole.outputs[0].target_logprob);
-  const capture::MemoryCapture &a = *whole.capture, &b = *reused.capture;
-  EXPECT_EQ(b.record(0).num_rows, a.record(0).num_rows);
-  EXPECT_EQ(b.available_statistics(0), a.available_statistics(0));
-  const auto expect_equal = [](const Buffer<float>& x, const Buffer<float>& y, const std::string& what) {
-    ASSERT_EQ(x.size(), y.size()) << what;
-    EXPECT_EQ(std::memcmp(x.data(), y.data(), x.size() * sizeof(float)), 0) << what;
+  const auto one = [](const char* method, Json params) {
+    intervention::Intervention entry;
+    entry.id = entry.method = method;
+    entry.params = std::move(params);
+    entry.scope.layers = {1};
+    return entry;
   };
-  for (const std::string& id : a.available_statistics(0))
-    for (int l = 0; l < engine.spec().num_layers; ++l) expect_equal(b.statistic(0, id, l), a.statistic(0, id, l), id);
-  for (const char* id : {"x", "norm_l2", "cos_first", "key_norm"}) expect_equal(b.hidden(0, id), a.hidden(0, id), id);
-  EXPECT_EQ(b.massive(0).size(), a.massive(0).size());
-  EXPECT_EQ(b.topk(0, 0, 0).size(), a.topk(0, 0, 0).size());
-  expect_equal(b.block_sum(0, 0, 1), a.block_sum(0, 0, 1), "blocks");
+  intervention::Intervention units = one("neuron-scale", {{"scale", -4.0}});
+  units.inputs.neurons = {0, 3};
+  const intervention::Stack stacks[] = {{intervention::scale_heads({{1, 1}}, 0.0)},
+                                        {one("zero-tuning", {{"gamma", 3.0}})},
+                                        {one("act", {{"theta", 0.05}, {"min_rows", 2}})},
+                                        {one("block-scale", {{"scale", 0.3}})},
+                                        {units},
+                                        {one("zero-tuning", {{"gamma", 1.0}})}};
+  const auto base = unchanged();
+  for (const auto& stack : stacks) {
+    SCOPED_TRACE(stack[0].method);
+    RunRequest again = recorded(stack);
+    const RunResult whole = runner->run(again);
+    again.unchanged = base;
+    const RunResult reused = runner->run(again);
+    EXPECT_EQ(reused.outputs[0].logits, whole.outputs[0].logits);
+    EXPECT_EQ(reused.outputs[0].target_logprob, whole.outputs[0].target_logprob);
+    expect_same(*reused.capture, *whole.capture);
+  }
 }
 
 TEST_F(ReuseTest, StepsBeforeAttentionAndOnEmbeddingsAreInTheFirstChangedLayer) {

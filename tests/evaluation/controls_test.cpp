@@ -54,6 +54,35 @@ TEST(ControlsTest, RandomHeadsNeverOverlapAndKeepTheirLayers) {
   EXPECT_GT(drawn.size(), 5u);
 }
 
+TEST(ControlsTest, AWholeLayerIsReplacedByHeadsOfAllLayers) {
+  std::vector<heads::HeadId> layer;
+  for (int h = 0; h < kGrid.num_heads; ++h) layer.push_back({1, h});
+  std::set<std::vector<heads::HeadId>> drawn;
+  for (std::uint64_t draw = 0; draw < 20; ++draw) {
+    SplitMix64 random = SplitMix64::stream(0, "random-heads", draw);
+    drawn.insert((*on_random_heads(stack_on(layer), kGrid, random))[0].scope.heads);
+  }
+  EXPECT_GT(drawn.size(), 10u);
+}
+
+TEST(ControlsTest, EntriesThatShareAHeadShareTheDrawnOne) {
+  auto stack = stack_on({{0, 1}, {2, 3}});
+  stack.push_back(stack[0]);
+  stack[1].id = "other";
+  stack[1].scope.heads.clear();
+  stack[1].scope.heads_expression = "L*H3";
+  stack[1].scope.layers = {2};
+  ASSERT_THAT(heads_named(stack[1], kGrid), ::testing::ElementsAre(heads::HeadId{2, 3}));
+  SplitMix64 random(3);
+  const auto other = on_random_heads(stack, kGrid, random);
+  ASSERT_TRUE(other.has_value());
+  ASSERT_EQ((*other)[1].scope.heads.size(), 1u);
+  EXPECT_EQ((*other)[1].scope.heads[0], (*other)[0].scope.heads[1]);
+  EXPECT_EQ((*other)[1].scope.heads[0].layer, 2);
+  stack[0].params["gamma"] = Json::array({Json::array({1.0, 2.0})});
+  EXPECT_FALSE(on_random_heads(stack, kGrid, random).has_value()) << "values for every head stay where they are";
+}
+
 TEST(ControlsTest, AllHeadsOrMostOfThemLeaveNothingToDraw) {
   SplitMix64 random(1);
   EXPECT_FALSE(on_random_heads(stack_on({}), kGrid, random).has_value());

@@ -52,7 +52,7 @@ TEST(AblationStudy, TopHeadsAgainstOthersOfTheirLayers) {
   EXPECT_NE(task.sets[2], task.sets[3]);
 }
 
-TEST(AblationStudy, AFullLayerBorrowsFromItsNeighbours) {
+TEST(AblationStudy, AFullLayerBorrowsFromOthers) {
   const heads::HeadGrid grid{.num_layers = 3, .num_heads = 2, .num_kv_heads = 1};
   SplitMix64 random(1);
   const std::vector<HeadId> top = {{1, 0}, {1, 1}};
