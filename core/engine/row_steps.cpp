@@ -45,10 +45,10 @@ bool all_finite(const float* x, std::int64_t count) {
 
 void round_values(ThreadPool& pool, DType dtype, float* values, std::int64_t count) {
   if (dtype == DType::f32) return;
-  constexpr std::int64_t kPerTask = 1 << 15;
-  pool.parallel_for((count + kPerTask - 1) / kPerTask, [&](std::int64_t task, int) {
-    const std::int64_t end = std::min(count, (task + 1) * kPerTask);
-    for (std::int64_t k = task * kPerTask; k < end; ++k)
+  constexpr std::int64_t kValuesPerTask = 1 << 15;
+  pool.parallel_for((count + kValuesPerTask - 1) / kValuesPerTask, [&](std::int64_t task, int) {
+    const std::int64_t end = std::min(count, (task + 1) * kValuesPerTask);
+    for (std::int64_t k = task * kValuesPerTask; k < end; ++k)
       values[k] = dtype == DType::bf16 ? bf16_to_f32(f32_to_bf16(values[k])) : f16_to_f32(f32_to_f16(values[k]));
   });
 }
