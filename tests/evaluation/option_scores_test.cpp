@@ -120,6 +120,8 @@ TEST(StackOfItemTest, SpansComeFromTheItem) {
     return intervention::Span{at, at + 1, {}};
   };
   arm.stack[0].inputs.spans.clear();
+  EXPECT_TRUE(stack_of_item(arm, prepared[0], 3)[0].inputs.spans.empty()) << "steering is not about the first token";
+  arm.stack[0].method = "zero-tuning";
   EXPECT_EQ(stack_of_item(arm, prepared[0], 3)[0].inputs.spans[0].begin, 3);
 }
 
