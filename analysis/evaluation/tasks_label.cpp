@@ -59,9 +59,6 @@ TaskItem nli(const TaskSource& source, std::string_view variant) {
         const auto place = pick(places, random);
         auto [trait, opposite] = pick(traits, random);
         if (random.below(2) == 1) std::swap(trait, opposite);
-        const bool denied = random.below(2) == 1;  // said with "not": the label must not hang on that word
-        std::string premise =
-            fmt::format("Every {} in the {} is {}{}.", kind, place, denied ? "not " : "", denied ? opposite : trait);
         std::string about = kind;
         while (label == 2 && about == kind) about = pick(kinds, random);
         // Each label comes with two beginnings, each of them with the trait or its opposite: none gives it away.
@@ -70,6 +67,11 @@ TaskItem nli(const TaskSource& source, std::string_view variant) {
                                            : label == 1
                                                ? (same ? "No" : "Some")
                                                : pick(std::vector<std::string_view>{"Every", "No", "Some"}, random);
+        // Said with "not" at times, so that the label does not hang on that word; always where the claim would repeat
+        // it.
+        const bool denied = (label == 0 && same) || random.below(2) == 1;
+        std::string premise =
+            fmt::format("Every {} in the {} is {}{}.", kind, place, denied ? "not " : "", denied ? opposite : trait);
         const std::string claim =
             fmt::format("{} {} in the {} is {}.", beginning, about, place, same ? trait : opposite);
         return filled(frame, {premise, claim});
