@@ -406,21 +406,23 @@ TEST(RowProgram, AWeightIsOneMoreDimension) {
   constexpr std::int64_t kRows = 33, kHeads = 2, kDim = 16, kWide = 24;
   for (const float gamma : {0.25f, 3.0f}) {
     AttentionCase c = random_case({kRows, kRows, kHeads, 1, kDim}, 78);
-    c.attach();
+    c.in.q_stride = kHeads * kDim;
     const std::vector<KeyRun> run = {{0, 1, std::log(gamma)}};
     const RowStep step = step_of(RowOp::bias, run);
     const std::vector<RowProgram> both(kHeads, RowProgram{&step, 1});
     c.in.program_h = both.data();
     const std::vector<float> biased = run_plain(c, 1);
     AttentionCase wide = random_case({kRows, kRows, kHeads, 1, kWide}, 78);
-    const auto widen = [&](const std::vector<float>& from, std::vector<float>& to, float first, float others) {
-      for (std::size_t row = 0; row < from.size() / kDim; ++row)
+    wide.in.q_stride = kHeads * kWide;
+    const auto widen = [&](const std::vector<float>& from, std::vector<float>& to, std::size_t rows, float first,
+                           float others) {
+      for (std::size_t row = 0; row < rows; ++row)
         for (std::size_t d = 0; d < kWide; ++d)
           to[row * kWide + d] = d < kDim ? from[row * kDim + d] : d > kDim ? 0.0f : row == 0 ? first : others;
     };
-    widen(c.q, wide.q, 1.0f, 1.0f);
-    widen(c.k, wide.k, std::log(gamma) / c.in.scale, 0.0f);
-    widen(c.v, wide.v, 0.0f, 0.0f);
+    widen(c.q, wide.q, kRows * kHeads, 1.0f, 1.0f);
+    widen(c.k, wide.k, kRows, std::log(gamma) / c.in.scale, 0.0f);
+    widen(c.v, wide.v, kRows, 0.0f, 0.0f);
     wide.attach();
     wide.in.scale = c.in.scale;
     const std::vector<float> extended = run_plain(wide, 1);
