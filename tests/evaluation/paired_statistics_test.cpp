@@ -30,6 +30,11 @@ TEST(PairedDifferenceTest, HoldsTheMeanAndIsNarrowWhereAllPairsAgree) {
   EXPECT_DOUBLE_EQ(same.mean, 0.5);
   EXPECT_DOUBLE_EQ(same.low, 0.5);
   EXPECT_DOUBLE_EQ(same.high, 0.5);
+  // Two pairs, 0 and 1: means 0, 1/2 and 1 of resamples with 1/4, 1/2 and 1/4, so 95 % need all of them.
+  const Interval two = paired_difference(std::vector<double>{0, 0}, std::vector<double>{0, 1}, 3);
+  EXPECT_EQ(two.mean, 0.5);
+  EXPECT_EQ(two.low, 0.0);
+  EXPECT_EQ(two.high, 1.0);
   std::vector<double> none(400), half(400);
   for (std::size_t k = 0; k < half.size(); ++k) half[k] = static_cast<double>(k % 2);
   const Interval wide = paired_difference(none, half, 7);
