@@ -231,10 +231,7 @@ TEST_F(InterventionTest, PatchingEverythingGivesTheOtherRun) {
 }
 
 TEST_F(InterventionTest, GeneratedRowsFollowTheSameRules) {
-  Intervention pasta = make("pasta", {{"alpha", 0.05}});
-  pasta.inputs.spans = {{2, 4, {}}};
   const std::vector<Intervention> stack = {
-      pasta,
       make("temperature", {{"tau", 1.5}}),
       make("key-ablation", {{"kind", "mask"}}),
       make("key-ablation", {{"kind", "zero_weight"}}),
