@@ -17,6 +17,7 @@ import unittest
 
 PROGRAM = os.environ.get("HEADLIGHT_PROGRAM", "")
 MAKE_MODEL = os.environ.get("HEADLIGHT_MAKE_MODEL", "")
+MAKE_PLANTED = os.environ.get("HEADLIGHT_MAKE_PLANTED", "")
 
 VERBS = ("info tokenize generate logits capture map stats verify recover merge compare analyze report roles eval calibrate models "
          "plugins doctor bench completion version").split()
@@ -227,6 +228,19 @@ class CliCase(unittest.TestCase):
         path = self.dir / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
+
+
+class PlantedCase(CliCase):
+    """On a model whose roles are known."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not os.path.isfile(MAKE_PLANTED):
+            raise unittest.SkipTest("HEADLIGHT_MAKE_PLANTED is not set")
+        cls.planted = shared_folder() / "planted"
+        if not cls.planted.exists():
+            subprocess.run([MAKE_PLANTED, str(cls.planted)], check=True)
 
 
 def main():

@@ -3,15 +3,10 @@ reads text."""
 
 import json
 import os
-import pathlib
 import signal
-import subprocess
-import unittest
 
-from cli_case import CliCase, main, shared_folder
-
-MAKE_PLANTED = os.environ.get("HEADLIGHT_MAKE_PLANTED", "")
-SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "schemas"
+from cli_case import PlantedCase, main
+from json_schema import load, problems
 
 
 def stack(method, heads=None, **params):
@@ -21,16 +16,7 @@ def stack(method, heads=None, **params):
     return json.dumps({"schema": "headlight.intervention/1", "kind": "intervention", "interventions": [entry]})
 
 
-class Evaluation(CliCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if not os.path.isfile(MAKE_PLANTED):
-            raise unittest.SkipTest("HEADLIGHT_MAKE_PLANTED is not set")
-        cls.planted = shared_folder() / "planted"
-        if not cls.planted.exists():
-            subprocess.run([MAKE_PLANTED, str(cls.planted)], check=True)
-
+class Evaluation(PlantedCase):
     def saved(self, name):
         return json.loads((self.dir / name).read_text())
 
@@ -69,11 +55,7 @@ class Evaluation(CliCase):
             self.assertIn("other-first-token", task["controls"])
             self.assertEqual(sum(frame["n"] for frame in task["templates"]), 12)
         self.assertGreater(document["harm"]["base"]["perplexity"], 1)
-        try:
-            import jsonschema
-        except ImportError:
-            return
-        jsonschema.validate(document, json.loads((SCHEMAS / "eval.schema.json").read_text()))
+        self.assertEqual(problems(document, load("eval")), [])
 
     def test_an_interrupted_evaluation_goes_on(self):
         words = ("eval", self.planted, "--task", "copy", "--n", "2000", "--no-harm")

@@ -4,25 +4,14 @@ import json
 import os
 import signal
 import subprocess
-import unittest
 
-from cli_case import CliCase, main, shared_folder
+from cli_case import PlantedCase, main
 from json_schema import load, problems
 
-MAKE_PLANTED = os.environ.get("HEADLIGHT_MAKE_PLANTED", "")
 HEAD_STUDY = os.environ.get("HEADLIGHT_HEAD_STUDY", "")
 
 
-class Roles(CliCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        if not os.path.isfile(MAKE_PLANTED):
-            raise unittest.SkipTest("HEADLIGHT_MAKE_PLANTED is not set")
-        cls.planted = shared_folder() / "planted"
-        if not cls.planted.exists():
-            subprocess.run([MAKE_PLANTED, str(cls.planted)], check=True)
-
+class Roles(PlantedCase):
     def plan(self, name="plan.json"):
         return json.loads((self.dir / name).read_text())
 
